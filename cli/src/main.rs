@@ -1,0 +1,3 @@
+//! The `kinsync` command.
+
+fn main() {}

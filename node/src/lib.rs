@@ -1,0 +1,1 @@
+//! A peer-to-peer sync node to embed in an application.

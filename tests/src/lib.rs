@@ -1,0 +1,1 @@
+//! The simulator and the situations that kinsync is tested in.
