@@ -4,5 +4,13 @@
 //! random number: time, randomness and keys are arguments, so a test can run
 //! years of traffic in seconds and repeat it byte for byte.
 
+pub mod fault;
 pub mod hash;
 pub mod id;
+pub mod item;
+pub mod limits;
+pub mod record;
+pub mod snapshot;
+pub mod stamp;
+pub mod sums;
+pub mod wire;

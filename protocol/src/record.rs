@@ -1,0 +1,293 @@
+//! A record: a key in a domain, and one version of its value.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::ValueHash;
+use crate::item;
+use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::stamp::{Ancestry, Hlc, Stamp};
+
+/// A record's key: a path of 1 to 256 bytes of UTF-8 without control
+/// characters.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+/// Why a text is no [`Key`].
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The text is empty.
+    #[error("a key cannot be empty")]
+    Empty,
+    /// The text is longer than [`KEY_BYTES_MAX`].
+    #[error("a key of {bytes} bytes exceeds the limit of {KEY_BYTES_MAX}")]
+    TooLong {
+        /// The length of the text in bytes.
+        bytes: usize,
+    },
+    /// The text contains a control character, such as NUL or a line break.
+    #[error("a key cannot contain the control character U+{:04X}", u32::from(*.character))]
+    Control {
+        /// The first such character.
+        character: char,
+    },
+}
+
+impl Key {
+    /// Checks that `text` is a key.
+    pub fn new(text: impl Into<String>) -> Result<Self, KeyError> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        if text.len() > KEY_BYTES_MAX {
+            return Err(KeyError::TooLong { bytes: text.len() });
+        }
+        match text.chars().find(|character| character.is_control()) {
+            Some(character) => Err(KeyError::Control { character }),
+            None => Ok(Self(text)),
+        }
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What one device wrote to one record at one moment, without the value.
+///
+/// Versions are ordered: the greater one wins. By time, then author, then
+/// value hash, so that even a device restored from a backup which gives a
+/// stamp twice leaves everybody with one winner.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Version {
+    /// When and by whom it was written.
+    pub stamp: Stamp,
+    /// Whether it deletes the record.
+    pub deleted: bool,
+    /// The value's hash; [`ValueHash::NONE`] for a tombstone.
+    pub value: ValueHash,
+    /// The value's length in bytes; 0 for a tombstone.
+    pub bytes: u32,
+    /// What its author had seen.
+    pub seen: Ancestry,
+}
+
+impl Version {
+    /// Whether this version's author had seen `other` when writing it.
+    pub fn knew(&self, other: &Self) -> bool {
+        if self.stamp.device == other.stamp.device {
+            return self.stamp.time > other.stamp.time || self == other;
+        }
+        self.seen.latest(other.stamp.device).is_some_and(|time| time >= other.stamp.time)
+    }
+
+    fn rank(&self) -> (Stamp, bool, ValueHash) {
+        (self.stamp, self.deleted, self.value)
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The ancestry and the length follow from the rest for honest authors;
+        // they stand last so that the order is total over all values.
+        self.rank()
+            .cmp(&other.rank())
+            .then_with(|| self.bytes.cmp(&other.bytes))
+            .then_with(|| self.seen.entries().cmp(other.seen.entries()))
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A version with its key and value, ready to be stored or sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// Where it stands in its domain.
+    pub key: Key,
+    /// Which version it is.
+    pub version: Version,
+    /// The value; `None` for a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// How a received record contradicts itself.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The value is not the one its version names.
+    #[error("the value is not the one its version names")]
+    WrongValue,
+    /// A tombstone carries a value, or a live version carries none.
+    #[error("a tombstone with a value, or a version without one")]
+    WrongKind,
+    /// The value is larger than [`VALUE_BYTES_MAX`].
+    #[error("a value of {bytes} bytes exceeds the limit of {VALUE_BYTES_MAX}")]
+    TooLarge {
+        /// The value's length in bytes.
+        bytes: usize,
+    },
+    /// The stamp lies past the year 9999.
+    #[error("a stamp past the year 9999")]
+    NoStamp,
+    /// The ancestry is not sorted by device, or names its own author.
+    #[error("an ancestry out of order")]
+    WrongAncestry,
+}
+
+impl Record {
+    /// The record that `stamp` and `seen` make of a value, or of none.
+    pub fn new(key: Key, value: Option<Vec<u8>>, stamp: Stamp, seen: Ancestry) -> Self {
+        let version = Version {
+            stamp,
+            deleted: value.is_none(),
+            value: value.as_deref().map_or(ValueHash::NONE, |value| item::value_hash(value)),
+            bytes: value.as_deref().map_or(0, |value| u32::try_from(value.len()).unwrap_or(u32::MAX)),
+            seen,
+        };
+        Self { key, version, value }
+    }
+
+    /// Checks that value and version belong together and stay within limits.
+    ///
+    /// Every record from another device and every record read for sending
+    /// passes here, so damage on one disk never spreads.
+    pub fn check(&self) -> Result<(), RecordError> {
+        if self.version.stamp.time > Hlc::MAX {
+            return Err(RecordError::NoStamp);
+        }
+        let seen = &self.version.seen;
+        if !seen.is_sorted() || seen.latest(self.version.stamp.device).is_some() {
+            return Err(RecordError::WrongAncestry);
+        }
+        match &self.value {
+            None if self.version.deleted
+                && self.version.value == ValueHash::NONE
+                && self.version.bytes == 0 =>
+            {
+                Ok(())
+            }
+            Some(value) if !self.version.deleted => {
+                if value.len() > VALUE_BYTES_MAX {
+                    return Err(RecordError::TooLarge { bytes: value.len() });
+                }
+                let right = item::value_hash(value) == self.version.value
+                    && usize::try_from(self.version.bytes) == Ok(value.len());
+                if right { Ok(()) } else { Err(RecordError::WrongValue) }
+            }
+            _ => Err(RecordError::WrongKind),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assert_matches::assert_matches;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::DeviceId;
+
+    const LAPTOP: DeviceId = DeviceId([1; 32]);
+    const PHONE: DeviceId = DeviceId([2; 32]);
+
+    fn record(time: u64, device: DeviceId, value: Option<&[u8]>) -> Record {
+        let stamp = Stamp { time: Hlc(time), device };
+        Record::new(Key::new("k").unwrap(), value.map(<[u8]>::to_vec), stamp, Ancestry::default())
+    }
+
+    #[test]
+    fn keys_end_at_256_bytes() {
+        assert!(Key::new("k".repeat(KEY_BYTES_MAX)).is_ok());
+        assert_eq!(Key::new("k".repeat(KEY_BYTES_MAX + 1)), Err(KeyError::TooLong { bytes: 257 }));
+        assert_eq!(Key::new(""), Err(KeyError::Empty));
+        assert_matches!(Key::new("a\0b"), Err(KeyError::Control { character: '\0' }));
+        assert!(Key::new("chats/Ada & Grace/日本").is_ok());
+    }
+
+    #[test]
+    fn a_value_must_be_the_one_its_version_names() {
+        let mut damaged = record(1, PHONE, Some(b"hello"));
+        assert_eq!(damaged.check(), Ok(()));
+        damaged.value = Some(b"hellp".to_vec());
+        assert_eq!(damaged.check(), Err(RecordError::WrongValue));
+        damaged.value = None;
+        assert_eq!(damaged.check(), Err(RecordError::WrongKind));
+    }
+
+    #[test]
+    fn values_end_at_one_mebibyte() {
+        assert_eq!(record(1, PHONE, Some(&vec![0; VALUE_BYTES_MAX])).check(), Ok(()));
+        let over = record(1, PHONE, Some(&vec![0; VALUE_BYTES_MAX + 1]));
+        assert_eq!(over.check(), Err(RecordError::TooLarge { bytes: VALUE_BYTES_MAX + 1 }));
+    }
+
+    #[test]
+    fn stamps_end_with_the_year_9999() {
+        assert_eq!(record(Hlc::MAX.0, PHONE, None).check(), Ok(()));
+        assert_eq!(record(Hlc::MAX.0 + 1, PHONE, None).check(), Err(RecordError::NoStamp));
+    }
+
+    /// A device restored from a backup may give one stamp twice.
+    #[test]
+    fn equal_stamps_still_have_one_winner() {
+        let one = record(5, PHONE, Some(b"one")).version;
+        let two = record(5, PHONE, Some(b"two")).version;
+        assert_ne!(one.cmp(&two), Ordering::Equal);
+        assert_eq!(one.cmp(&two), two.cmp(&one).reverse());
+    }
+
+    #[test]
+    fn a_version_knows_its_ancestors_and_no_others() {
+        let first = record(5, PHONE, Some(b"one"));
+        let mut second = record(9, LAPTOP, Some(b"two"));
+        assert!(!second.version.knew(&first.version));
+        second.version.seen = first.version.seen.replaced_by(first.version.stamp, LAPTOP);
+        assert!(second.version.knew(&first.version));
+        assert!(!first.version.knew(&second.version));
+    }
+
+    proptest! {
+        /// P18: the order of versions is total, so every device agrees.
+        #[test]
+        fn the_order_of_versions_is_total(
+            versions in prop::collection::vec((0..4_u64, 0..3_u8, prop::option::of(0..3_u8)), 3..4),
+        ) {
+            let versions: Vec<_> = versions
+                .into_iter()
+                .map(|(time, device, value)| {
+                    let value = value.map(|value| vec![value]);
+                    record(time, DeviceId([device; 32]), value.as_deref()).version
+                })
+                .collect();
+            let [a, b, c] = &versions[..] else { unreachable!() };
+            prop_assert_eq!(a.cmp(b), b.cmp(a).reverse());
+            prop_assert_eq!(a.cmp(b) == Ordering::Equal, a == b);
+            if a <= b && b <= c {
+                prop_assert!(a <= c);
+            }
+        }
+    }
+}
