@@ -1,0 +1,7 @@
+//! One binary for all integration tests; one module per situation.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says why it did not run")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
+
+mod dependencies;
+mod tidy;
