@@ -78,6 +78,11 @@ impl DeviceId {
         bytes[6..].copy_from_slice(&self.0);
         bytes
     }
+
+    /// The device behind libp2p peer id bytes; `None` for keys of other kinds.
+    pub fn from_peer_id_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])?.try_into().ok().map(Self)
+    }
 }
 
 /// Four groups of four letters that people compare: `7QXK-2M4P-DD3W-V5AT`.
@@ -163,6 +168,14 @@ mod tests {
         let id = DeviceId([1; 32]);
         assert_eq!(id.to_string().len(), 19);
         assert!(id.to_string().starts_with(&id.short()));
+    }
+
+    #[test]
+    fn a_peer_id_leads_back_to_its_device() {
+        let id = DeviceId([7; 32]);
+        assert_eq!(DeviceId::from_peer_id_bytes(&id.peer_id_bytes()), Some(id));
+        assert_eq!(DeviceId::from_peer_id_bytes(&id.peer_id_bytes()[..37]), None);
+        assert_eq!(DeviceId::from_peer_id_bytes(&[0; 38]), None);
     }
 
     #[test]

@@ -4,13 +4,17 @@
 //! random number: time, randomness and keys are arguments, so a test can run
 //! years of traffic in seconds and repeat it byte for byte.
 
+pub mod cbor;
+pub mod code;
 pub mod fault;
 pub mod hash;
 pub mod id;
 pub mod item;
 pub mod limits;
+pub mod random;
 pub mod record;
 pub mod snapshot;
 pub mod stamp;
 pub mod sums;
+pub mod ticket;
 pub mod wire;
