@@ -75,7 +75,10 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T,
 /// twice is an error, since two readers could take different values. Fields in
 /// the second list are `Option`s and are left out when `None`.
 macro_rules! int_map {
-    ($type:ident { $($key:literal: $field:ident),* $(,)? } $(optional { $($okey:literal: $ofield:ident),* $(,)? })?) => {
+    (
+        $type:ident { $($key:literal: $field:ident),* $(,)? }
+        $(optional { $($okey:literal: $ofield:ident),* $(,)? })?
+    ) => {
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap;

@@ -163,7 +163,7 @@ impl Record {
         let version = Version {
             stamp,
             deleted: value.is_none(),
-            value: value.as_deref().map_or(ValueHash::NONE, |value| item::value_hash(value)),
+            value: value.as_deref().map_or(ValueHash::NONE, item::value_hash),
             bytes: value.as_deref().map_or(0, |value| u32::try_from(value.len()).unwrap_or(u32::MAX)),
             seen,
         };

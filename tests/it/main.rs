@@ -4,4 +4,6 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
 mod dependencies;
+#[cfg(target_os = "linux")]
+mod lan;
 mod tidy;

@@ -1,1 +1,5 @@
 //! The simulator and the situations that kinsync is tested in.
+
+#[cfg(target_os = "linux")]
+pub mod lan;
+pub mod wait;
