@@ -1,1 +1,20 @@
 //! A peer-to-peer sync node to embed in an application.
+//!
+//! Everything that can be asked of a node is a method of [`Control`], and each
+//! of them has a [`request::Request`] type that says the same over the local
+//! socket, so that the command line, an application in the same process and an
+//! application beside it see one interface.
+
+pub mod api;
+pub mod clock;
+pub mod control;
+pub mod domains;
+pub mod events;
+pub mod failure;
+pub mod home;
+pub mod request;
+pub mod status;
+
+pub use control::Control;
+pub use failure::{Failure, Kind};
+pub use home::Home;
