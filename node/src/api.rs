@@ -24,9 +24,9 @@ use crate::{
     control::Control,
     failure::{Failure, Kind},
     request::{
-        ConfigGet, ConfigSet, Del, Doctor, Down, Get, History, List, LogTail, PairAnswer,
-        PairCancel, PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put,
-        PutMany, Request, Restore, Revoke, Status, SyncNow, Verify, Version,
+        ConfigGet, ConfigSet, Del, Doctor, Down, Get, History, List, LogTail, PairAnswer, PairCancel,
+        PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, Request,
+        Restore, Revoke, Status, SyncNow, Verify, Version,
     },
 };
 
@@ -42,10 +42,7 @@ const PROBLEM: &str = "application/problem+json";
 pub fn router(control: Control) -> Router {
     let router = Router::new()
         .route("/v1/events", get(events::stream))
-        .route(
-            Version::PATH,
-            get(async |State(control): State<Control>| Json(control.version())),
-        );
+        .route(Version::PATH, get(async |State(control): State<Control>| Json(control.version())));
     let router = route::<ConfigGet>(router);
     let router = route::<ConfigSet>(router);
     let router = route::<Del>(router);
@@ -83,25 +80,17 @@ fn route<R: Request>(router: Router<Control>) -> Router<Control> {
     router.route(R::PATH, post(answer::<R>))
 }
 
-async fn answer<R: Request>(
-    State(control): State<Control>,
-    body: Bytes,
-) -> Result<Json<R::Answer>, Failure> {
+async fn answer<R: Request>(State(control): State<Control>, body: Bytes) -> Result<Json<R::Answer>, Failure> {
     // An empty body asks with all defaults, which is kind to `curl`.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    let request: R = serde_json::from_slice(body).map_err(|error| {
-        Failure::new(
-            Kind::BadRequest,
-            format!("The request cannot be read: {error}."),
-        )
-    })?;
+    let request: R = serde_json::from_slice(body)
+        .map_err(|error| Failure::new(Kind::BadRequest, format!("The request cannot be read: {error}.")))?;
     request.run(&control).await.map(Json)
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, PROBLEM)];
         (status, headers, Json(self)).into_response()
     }

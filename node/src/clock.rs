@@ -28,10 +28,7 @@ impl Moment {
     /// This moment plus a span, at the end of time if it would pass it.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// How long ago `earlier` was, zero if it is later.
@@ -89,10 +86,7 @@ impl Clock {
 
     /// A clock that stands at `wall` until [`Clock::advance`] moves it.
     pub fn standing(wall: Moment) -> Self {
-        let hand = Hand {
-            wall: AtomicU64::new(wall.0),
-            monotonic: AtomicU64::new(0),
-        };
+        let hand = Hand { wall: AtomicU64::new(wall.0), monotonic: AtomicU64::new(0) };
         Self(Source::Hand(Arc::new(hand)))
     }
 
@@ -130,14 +124,10 @@ impl Clock {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the file that reads clocks"
-)]
+#[allow(clippy::disallowed_methods, reason = "this is the file that reads clocks")]
 fn system_wall() -> Moment {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -150,9 +140,7 @@ fn system_monotonic() -> Duration {
 
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 fn system_monotonic() -> Duration {
-    as_duration(rustix::time::clock_gettime(
-        rustix::time::ClockId::Monotonic,
-    ))
+    as_duration(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
 }
 
 #[cfg(unix)]
@@ -164,10 +152,7 @@ fn as_duration(time: rustix::time::Timespec) -> Duration {
 }
 
 #[cfg(not(unix))]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the file that reads clocks"
-)]
+#[allow(clippy::disallowed_methods, reason = "this is the file that reads clocks")]
 fn system_monotonic() -> Duration {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     START.get_or_init(std::time::Instant::now).elapsed()
@@ -197,11 +182,7 @@ impl JumpWatch {
 
     /// A watch that is looked at about every `beat`.
     pub fn new(clock: &Clock, beat: Duration) -> Self {
-        Self {
-            beat,
-            wall: clock.wall(),
-            monotonic: clock.monotonic(),
-        }
+        Self { beat, wall: clock.wall(), monotonic: clock.monotonic() }
     }
 
     /// Looks at the clock; says what happened since the last look, if it was
@@ -235,10 +216,7 @@ mod tests {
         let moment = Moment(1_795_159_811_125);
         let text = serde_json::to_string(&moment).expect("serialises");
         assert_eq!(text, r#""2026-11-20T07:30:11.125Z""#);
-        assert_eq!(
-            serde_json::from_str::<Moment>(&text).expect("reads"),
-            moment
-        );
+        assert_eq!(serde_json::from_str::<Moment>(&text).expect("reads"), moment);
     }
 
     #[test]
@@ -262,10 +240,7 @@ mod tests {
         clock.advance(BEAT);
         assert_eq!(watch.look(&clock), None);
         clock.advance(BEAT + Duration::from_secs(3600));
-        assert_eq!(
-            watch.look(&clock),
-            Some(Jump::Slept(Duration::from_secs(3600)))
-        );
+        assert_eq!(watch.look(&clock), Some(Jump::Slept(Duration::from_secs(3600))));
         clock.advance(BEAT);
         assert_eq!(watch.look(&clock), None);
     }

@@ -12,10 +12,10 @@ use crate::{
     failure::Failure,
     home::Home,
     request::{
-        ConfigRow, ConfigRows, Counts, DoctorRows, Done, GetAnswer, HistoryRows, List, ListAnswer,
-        LogRows, PairJoin, PairJoining, PairOpen, PairOpened, PeerAddress, PeerDetail, PeerList,
-        PeerRow, PutMany, Revoked, StatusAnswer, Stopping, SyncNow, SyncRows, Value, Verdict,
-        VerifyAnswer, VersionAnswer, Written,
+        ConfigRow, ConfigRows, Counts, DoctorRows, Done, GetAnswer, HistoryRows, List, ListAnswer, LogRows,
+        PairJoin, PairJoining, PairOpen, PairOpened, PeerAddress, PeerDetail, PeerList, PeerRow, PutMany,
+        Revoked, StatusAnswer, Stopping, SyncNow, SyncRows, Value, Verdict, VerifyAnswer, VersionAnswer,
+        Written,
     },
 };
 

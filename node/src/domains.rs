@@ -35,66 +35,24 @@ impl Domain {
 
 /// The built-in domains, in the order in which people are shown them.
 pub const BUILT_IN: [Domain; 9] = [
-    Domain {
-        name: "characters",
-        schema: 1,
-        scope: Scope::User,
-    },
-    Domain {
-        name: "personas",
-        schema: 1,
-        scope: Scope::User,
-    },
-    Domain {
-        name: "lorebooks",
-        schema: 1,
-        scope: Scope::User,
-    },
-    Domain {
-        name: "presets",
-        schema: 1,
-        scope: Scope::User,
-    },
-    Domain {
-        name: "prompts",
-        schema: 1,
-        scope: Scope::User,
-    },
-    Domain {
-        name: "chats",
-        schema: 1,
-        scope: Scope::User,
-    },
-    Domain {
-        name: "messages",
-        schema: 1,
-        scope: Scope::User,
-    },
-    Domain {
-        name: "settings",
-        schema: 1,
-        scope: Scope::User,
-    },
-    Domain {
-        name: "device-settings",
-        schema: 1,
-        scope: Scope::Device,
-    },
+    Domain { name: "characters", schema: 1, scope: Scope::User },
+    Domain { name: "personas", schema: 1, scope: Scope::User },
+    Domain { name: "lorebooks", schema: 1, scope: Scope::User },
+    Domain { name: "presets", schema: 1, scope: Scope::User },
+    Domain { name: "prompts", schema: 1, scope: Scope::User },
+    Domain { name: "chats", schema: 1, scope: Scope::User },
+    Domain { name: "messages", schema: 1, scope: Scope::User },
+    Domain { name: "settings", schema: 1, scope: Scope::User },
+    Domain { name: "device-settings", schema: 1, scope: Scope::Device },
 ];
 
 /// The domain called `name`, or a failure that lists the names there are.
 pub fn named(name: &str) -> Result<&'static Domain, Failure> {
-    BUILT_IN
-        .iter()
-        .find(|domain| domain.name == name)
-        .ok_or_else(|| {
-            let names: Vec<_> = BUILT_IN.iter().map(|domain| domain.name).collect();
-            Failure::new(
-                Kind::UnknownDomain,
-                format!("There is no domain called {name:?}."),
-            )
+    BUILT_IN.iter().find(|domain| domain.name == name).ok_or_else(|| {
+        let names: Vec<_> = BUILT_IN.iter().map(|domain| domain.name).collect();
+        Failure::new(Kind::UnknownDomain, format!("There is no domain called {name:?}."))
             .hint(format!("The domains are: {}.", names.join(", ")))
-        })
+    })
 }
 
 /// The domain with this id, if it is built in.
@@ -110,12 +68,7 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_names_there_are() {
         let failure = named("charaters").expect_err("misspelt");
         assert_eq!(failure.code(), "unknown-domain");
-        assert!(
-            failure
-                .hint_text()
-                .expect("a hint")
-                .contains("characters, personas")
-        );
+        assert!(failure.hint_text().expect("a hint").contains("characters, personas"));
     }
 
     #[test]

@@ -202,10 +202,7 @@ pub struct PairedPeer {
 
 impl From<&PeerRow> for PeerName {
     fn from(row: &PeerRow) -> Self {
-        Self {
-            id: row.id.clone(),
-            name: row.name.clone(),
-        }
+        Self { id: row.id.clone(), name: row.name.clone() }
     }
 }
 
@@ -295,23 +292,13 @@ impl Events {
     /// A ring of its own. `boot` tells this run of the node from others, so
     /// that ids of an earlier one are noticed.
     pub fn new(boot: u64) -> Self {
-        let ring = Ring {
-            boot,
-            next: 1,
-            kept: VecDeque::new(),
-        };
-        Self {
-            ring: Arc::new(Mutex::new(ring)),
-            newest: Arc::new(watch::Sender::new(0)),
-        }
+        let ring = Ring { boot, next: 1, kept: VecDeque::new() };
+        Self { ring: Arc::new(Mutex::new(ring)), newest: Arc::new(watch::Sender::new(0)) }
     }
 
     /// Tells everybody who watches.
     pub fn publish(&self, event: Event) {
-        debug_assert!(
-            !matches!(event, Event::Code { .. }),
-            "a code must not stay in memory"
-        );
+        debug_assert!(!matches!(event, Event::Code { .. }), "a code must not stay in memory");
         let mut ring = lock(&self.ring);
         if ring.kept.len() == RING_EVENTS {
             ring.kept.pop_front();
@@ -346,12 +333,7 @@ impl Events {
 
     fn subscribe_at(&self, next: u64, gap: bool) -> Subscription {
         let newest = self.newest.subscribe();
-        Subscription {
-            ring: Arc::clone(&self.ring),
-            newest,
-            next,
-            gap,
-        }
+        Subscription { ring: Arc::clone(&self.ring), newest, next, gap }
     }
 }
 
@@ -385,10 +367,7 @@ impl Subscription {
             // What follows the gap is everything that is still to come.
             self.gap = false;
             self.next = ring.next;
-            return Some(Numbered {
-                id: ring.id(ring.next - 1),
-                event: Event::Resync,
-            });
+            return Some(Numbered { id: ring.id(ring.next - 1), event: Event::Resync });
         }
         let index = usize::try_from(self.next - ring.first()).ok()?;
         let event = ring.kept.get(index)?.clone();
@@ -408,9 +387,7 @@ mod tests {
     use super::*;
 
     fn change(n: usize) -> Event {
-        Event::SettingsChanged {
-            keys: vec![n.to_string()],
-        }
+        Event::SettingsChanged { keys: vec![n.to_string()] }
     }
 
     /// F8: who watches is told of every change, in order.
@@ -468,11 +445,7 @@ mod tests {
         events.publish(change(0));
         for id in ["00000008-1", "00000007-2", "rubbish", "-", ""] {
             let mut again = events.subscribe_after(id);
-            assert_eq!(
-                again.next().await.expect("an event").event,
-                Event::Resync,
-                "{id}"
-            );
+            assert_eq!(again.next().await.expect("an event").event, Event::Resync, "{id}");
         }
     }
 
@@ -482,26 +455,18 @@ mod tests {
         let mut watching = events.subscribe();
         events.publish(Event::Stopping);
         drop(events);
-        assert_eq!(
-            watching.next().await.expect("an event").event,
-            Event::Stopping
-        );
+        assert_eq!(watching.next().await.expect("an event").event, Event::Stopping);
         assert_eq!(watching.next().await, None);
     }
 
     #[test]
     fn the_name_of_an_event_is_its_tag() {
-        let failed = Event::Failed {
-            pairing: 3,
-            failure: Failure::new(crate::Kind::WrongCode, "Wrong code."),
-        };
+        let failed =
+            Event::Failed { pairing: 3, failure: Failure::new(crate::Kind::WrongCode, "Wrong code.") };
         let value = serde_json::to_value(&failed).expect("serialises");
         assert_eq!(value["event"], failed.name());
         assert_eq!(value["code"], "wrong-code");
-        assert_eq!(
-            serde_json::from_value::<Event>(value).expect("reads"),
-            failed
-        );
+        assert_eq!(serde_json::from_value::<Event>(value).expect("reads"), failed);
     }
 
     #[test]

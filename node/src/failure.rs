@@ -141,12 +141,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of this kind, without a hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: None,
-            tries_left: None,
-        }
+        Self { kind, message: message.into(), hint: None, tries_left: None }
     }
 
     /// The same with a remedy.
@@ -226,11 +221,7 @@ mod tests {
         let codes: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.code()).collect();
         assert_eq!(codes.len(), Kind::ALL.len());
         for code in codes {
-            assert!(
-                code.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
-                "{code}"
-            );
+            assert!(code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{code}");
         }
     }
 
@@ -246,21 +237,14 @@ mod tests {
     fn a_failure_keeps_its_code_over_the_wire() {
         let failure = Failure::new(Kind::WrongCode, "Wrong code.").hint("Look again.");
         let text = serde_json::to_string(&failure).expect("serialises");
-        assert_eq!(
-            text,
-            r#"{"code":"wrong-code","message":"Wrong code.","hint":"Look again."}"#
-        );
-        assert_eq!(
-            serde_json::from_str::<Failure>(&text).expect("reads"),
-            failure
-        );
+        assert_eq!(text, r#"{"code":"wrong-code","message":"Wrong code.","hint":"Look again."}"#);
+        assert_eq!(serde_json::from_str::<Failure>(&text).expect("reads"), failure);
     }
 
     #[test]
     fn a_code_of_a_newer_node_still_reads_as_a_failure() {
         let failure: Failure =
-            serde_json::from_str(r#"{"code":"moon-phase","message":"Not tonight."}"#)
-                .expect("reads");
+            serde_json::from_str(r#"{"code":"moon-phase","message":"Not tonight."}"#).expect("reads");
         assert_eq!(failure.kind, Kind::Unknown);
         assert!(failure.is_permanent());
     }

@@ -28,12 +28,7 @@ impl Home {
     /// machine.
     pub fn under(dir: impl Into<PathBuf>) -> Self {
         let data = dir.into();
-        Self {
-            config: data.clone(),
-            log: data.join("log"),
-            run: data.join("run"),
-            data,
-        }
+        Self { config: data.clone(), log: data.join("log"), run: data.join("run"), data }
     }
 
     /// The places of the operating system. `run` is for the socket.
@@ -43,12 +38,7 @@ impl Home {
         log: impl Into<PathBuf>,
         run: impl Into<PathBuf>,
     ) -> Self {
-        Self {
-            data: data.into(),
-            config: config.into(),
-            log: log.into(),
-            run: run.into(),
-        }
+        Self { data: data.into(), config: config.into(), log: log.into(), run: run.into() }
     }
 
     /// The directory of the store and the identity.
@@ -91,11 +81,7 @@ impl Home {
         // The same home must always give the same short name, and two homes
         // must not.
         let digest = hash::tagged("kinsync/run/1", &[dir.as_os_str().as_encoded_bytes()]);
-        let name: String = digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         std::env::temp_dir().join(format!("kinsync-{name}"))
     }
 
@@ -116,19 +102,14 @@ impl Home {
 
     /// The process that runs the node here, if it left its number.
     pub fn pid(&self) -> Option<u32> {
-        fs::read_to_string(self.pid_file())
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()
     }
 }
 
 /// Creates a directory that only its owner may enter, whatever the umask, or
 /// checks that an existing one is so.
 pub(crate) fn private_dir(dir: &Path) -> Result<(), Failure> {
-    create_private_dir(dir)
-        .map_err(|error| Failure::io(format_args!("create {}", dir.display()), &error))?;
+    create_private_dir(dir).map_err(|error| Failure::io(format_args!("create {}", dir.display()), &error))?;
     check_private(dir, "700")
 }
 
@@ -163,10 +144,8 @@ pub(crate) fn check_private(path: &Path, mode: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::io(format_args!("look at {}", path.display()), &error))?;
     let shown = path.display();
     if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(
-            Failure::new(Kind::Insecure, format!("{shown} belongs to another user."))
-                .hint("Run kinsync as the user that owns it, or use another --home."),
-        );
+        return Err(Failure::new(Kind::Insecure, format!("{shown} belongs to another user."))
+            .hint("Run kinsync as the user that owns it, or use another --home."));
     }
     if meta.mode() & 0o077 != 0 {
         let is = meta.mode() & 0o777;
@@ -228,11 +207,7 @@ mod tests {
     use super::*;
 
     fn mode(path: &Path) -> u32 {
-        fs::metadata(path)
-            .expect("it is there")
-            .permissions()
-            .mode()
-            & 0o777
+        fs::metadata(path).expect("it is there").permissions().mode() & 0o777
     }
 
     #[test]

@@ -19,25 +19,22 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{control::Control, failure::Failure};
 
 pub use node::{
-    ConfigGet, ConfigRow, ConfigRows, ConfigSet, Doctor, DoctorRow, DoctorRows, DomainRow, Down,
-    Level, LogRow, LogRows, LogTail, Pill, QueueRow, SelfRow, Status, StatusAnswer, Stopping,
-    Version, VersionAnswer, Warning,
+    ConfigGet, ConfigRow, ConfigRows, ConfigSet, Doctor, DoctorRow, DoctorRows, DomainRow, Down, Level,
+    LogRow, LogRows, LogTail, Pill, QueueRow, SelfRow, Status, StatusAnswer, Stopping, Version,
+    VersionAnswer, Warning,
 };
 pub use pairing::{
     PairAnswer, PairCancel, PairJoin, PairJoining, PairOpen, PairOpened, Role, SecretText, Verdict,
 };
 pub use peers::{
-    PeerAddAddr, PeerAddress, PeerDetail, PeerForget, PeerList, PeerPath, PeerRename, PeerRow,
-    PeerShow, PeerState, Peers, Revoke, Revoked,
+    PeerAddAddr, PeerAddress, PeerDetail, PeerForget, PeerList, PeerPath, PeerRename, PeerRow, PeerShow,
+    PeerState, Peers, Revoke, Revoked,
 };
 pub use records::{
-    Counts, Del, Get, GetAnswer, History, HistoryKind, HistoryRow, HistoryRows, LIST_ROWS_MAX,
-    List, ListAnswer, ListRow, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, Put, PutItem, PutMany,
-    Restore, Written,
+    Counts, Del, Get, GetAnswer, History, HistoryKind, HistoryRow, HistoryRows, LIST_ROWS_MAX, List,
+    ListAnswer, ListRow, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, Put, PutItem, PutMany, Restore, Written,
 };
-pub use sync::{
-    SyncNow, SyncOutcome, SyncRow, SyncRows, Verify, VerifyAnswer, VerifyDomain, VerifyPeer,
-};
+pub use sync::{SyncNow, SyncOutcome, SyncRow, SyncRows, Verify, VerifyAnswer, VerifyDomain, VerifyPeer};
 pub use value::Value;
 
 /// One operation of a node, the same on every surface.

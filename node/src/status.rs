@@ -40,9 +40,7 @@ pub struct Facts {
 /// What needs a person comes first, then what a person asked for, then what is
 /// happening, then what has happened.
 pub fn pill(facts: &Facts, now: Duration) -> Pill {
-    let fresh = facts
-        .last_success
-        .is_some_and(|at| now.saturating_sub(at) < SUCCESS_SHOWN);
+    let fresh = facts.last_success.is_some_and(|at| now.saturating_sub(at) < SUCCESS_SHOWN);
     if facts.error {
         Pill::Error
     } else if facts.paused {
@@ -74,9 +72,7 @@ pub fn flags(facts: &Facts) -> Vec<String> {
 
 /// When the word changes by itself, if it does: the end of a success.
 pub fn changes_at(facts: &Facts, now: Duration) -> Option<Duration> {
-    (pill(facts, now) == Pill::Success)
-        .then(|| facts.last_success.map(|at| at + SUCCESS_SHOWN))
-        .flatten()
+    (pill(facts, now) == Pill::Success).then(|| facts.last_success.map(|at| at + SUCCESS_SHOWN)).flatten()
 }
 
 #[cfg(test)]
@@ -95,90 +91,17 @@ mod tests {
         let quiet = Facts::default();
         for (facts, word) in [
             (quiet.clone(), Pill::Idle),
-            (
-                Facts {
-                    running: 1,
-                    ..quiet.clone()
-                },
-                Pill::Syncing,
-            ),
-            (
-                Facts {
-                    last_success: ago(0),
-                    ..quiet.clone()
-                },
-                Pill::Success,
-            ),
-            (
-                Facts {
-                    last_success: ago(4),
-                    ..quiet.clone()
-                },
-                Pill::Success,
-            ),
-            (
-                Facts {
-                    last_success: ago(5),
-                    ..quiet.clone()
-                },
-                Pill::Idle,
-            ),
-            (
-                Facts {
-                    last_success: ago(1),
-                    running: 1,
-                    ..quiet.clone()
-                },
-                Pill::Syncing,
-            ),
-            (
-                Facts {
-                    failures: 1,
-                    ..quiet.clone()
-                },
-                Pill::Idle,
-            ),
-            (
-                Facts {
-                    failures: 1,
-                    last_success: ago(1),
-                    ..quiet.clone()
-                },
-                Pill::Idle,
-            ),
-            (
-                Facts {
-                    failures: 2,
-                    ..quiet.clone()
-                },
-                Pill::Offline,
-            ),
-            (
-                Facts {
-                    failures: 2,
-                    running: 1,
-                    ..quiet.clone()
-                },
-                Pill::Syncing,
-            ),
-            (
-                Facts {
-                    paused: true,
-                    running: 1,
-                    failures: 9,
-                    ..quiet.clone()
-                },
-                Pill::Paused,
-            ),
-            (
-                Facts {
-                    error: true,
-                    paused: true,
-                    running: 1,
-                    ..quiet.clone()
-                },
-                Pill::Error,
-            ),
+            (Facts { running: 1, ..quiet.clone() }, Pill::Syncing),
+            (Facts { last_success: ago(0), ..quiet.clone() }, Pill::Success),
+            (Facts { last_success: ago(4), ..quiet.clone() }, Pill::Success),
+            (Facts { last_success: ago(5), ..quiet.clone() }, Pill::Idle),
+            (Facts { last_success: ago(1), running: 1, ..quiet.clone() }, Pill::Syncing),
+            (Facts { failures: 1, ..quiet.clone() }, Pill::Idle),
+            (Facts { failures: 1, last_success: ago(1), ..quiet.clone() }, Pill::Idle),
+            (Facts { failures: 2, ..quiet.clone() }, Pill::Offline),
+            (Facts { failures: 2, running: 1, ..quiet.clone() }, Pill::Syncing),
+            (Facts { paused: true, running: 1, failures: 9, ..quiet.clone() }, Pill::Paused),
+            (Facts { error: true, paused: true, running: 1, ..quiet.clone() }, Pill::Error),
         ] {
             assert_eq!(pill(&facts, NOW), word, "{facts:?}");
         }
@@ -187,10 +110,7 @@ mod tests {
     /// P31: a success ends by itself, at a moment that can be waited for.
     #[test]
     fn a_success_says_when_it_ends() {
-        let facts = Facts {
-            last_success: ago(2),
-            ..Facts::default()
-        };
+        let facts = Facts { last_success: ago(2), ..Facts::default() };
         let end = changes_at(&facts, NOW).expect("it ends");
         assert_eq!(end, NOW + Duration::from_secs(3));
         assert_eq!(pill(&facts, end), Pill::Idle);
@@ -200,11 +120,7 @@ mod tests {
     /// P31: flags stand beside the word and never replace it.
     #[test]
     fn flags_do_not_change_the_word() {
-        let facts = Facts {
-            conflicts: true,
-            clock: true,
-            ..Facts::default()
-        };
+        let facts = Facts { conflicts: true, clock: true, ..Facts::default() };
         assert_eq!(flags(&facts), ["conflicts", "clock"]);
         assert_eq!(pill(&facts, NOW), Pill::Idle);
         assert!(flags(&Facts::default()).is_empty());

@@ -116,10 +116,7 @@ byte_id!(DomainId, 16);
 impl DomainId {
     /// The id of the domain called `name`.
     pub fn of(name: &str) -> Self {
-        let digest = Sha256::new()
-            .chain_update(b"kinsync/domain/1")
-            .chain_update(name)
-            .finalize();
+        let digest = Sha256::new().chain_update(b"kinsync/domain/1").chain_update(name).finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         Self(id)

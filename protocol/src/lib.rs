@@ -13,6 +13,7 @@ pub mod item;
 pub mod limits;
 pub mod random;
 pub mod record;
+pub mod session;
 pub mod snapshot;
 pub mod stamp;
 pub mod sums;

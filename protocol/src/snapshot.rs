@@ -29,7 +29,7 @@ pub struct Root {
     pub summary: Summary,
     /// How many of them are live records.
     pub live: u64,
-    /// The current epoch of the arrival log.
+    /// The epoch that gave position `head`; 0 when the log is empty.
     pub epoch: Epoch,
     /// The last position of the arrival log; 0 when it is empty.
     pub head: u64,
@@ -62,9 +62,15 @@ pub trait Snapshot {
     /// How far this device has taken in `peer`'s log.
     fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, Self::Error>;
 
+    /// The epoch that gave position `seq` of the arrival log; `None` beyond
+    /// its head, at 0, and where the epoch has been forgotten.
+    fn epoch_at(&self, domain: DomainId, seq: u64) -> Result<Option<Epoch>, Self::Error>;
+
     /// Whether this store ever had position `seq` in `epoch`: a cursor that
     /// it did not have belongs to a past that a restored backup undid.
-    fn had(&self, domain: DomainId, epoch: Epoch, seq: u64) -> Result<bool, Self::Error>;
+    fn had(&self, domain: DomainId, epoch: Epoch, seq: u64) -> Result<bool, Self::Error> {
+        Ok(self.epoch_at(domain, seq)? == Some(epoch))
+    }
 
     /// Up to `limit` items that arrived after position `after`, in order of
     /// arrival.

@@ -41,9 +41,7 @@ impl Client {
     /// `not-initialised` if nobody has set this home up.
     pub async fn connect(home: &Home) -> Result<Self, Failure> {
         match Self::running(home).await {
-            Err(failure) if failure.kind == Kind::NotRunning => {
-                Control::open(home).await.map(Self::Embedded)
-            }
+            Err(failure) if failure.kind == Kind::NotRunning => Control::open(home).await.map(Self::Embedded),
             other => other,
         }
     }
@@ -91,9 +89,7 @@ pub struct SocketClient {
 impl SocketClient {
     /// A client of the node that runs on `home`; connects when it asks.
     pub fn new(home: &Home) -> Self {
-        Self {
-            path: home.socket(),
-        }
+        Self { path: home.socket() }
     }
 
     /// Asks one thing.
@@ -106,11 +102,8 @@ impl SocketClient {
         let body = body.map_err(broken)?.to_bytes();
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| {
-                Failure::new(
-                    Kind::Incompatible,
-                    format!("The node's answer is strange: {error}."),
-                )
-                .hint("Restart the node with this version:  kinsync down, then kinsync up")
+                Failure::new(Kind::Incompatible, format!("The node's answer is strange: {error}."))
+                    .hint("Restart the node with this version:  kinsync down, then kinsync up")
             });
         }
         Err(failure(status.as_u16(), &body))
@@ -118,17 +111,10 @@ impl SocketClient {
 
     /// Watches what happens.
     pub async fn events(&self, last: Option<&str>) -> Result<EventStream, Failure> {
-        let (response, driver) = self
-            .send(Method::GET, "/v1/events", last, Vec::new())
-            .await?;
+        let (response, driver) = self.send(Method::GET, "/v1/events", last, Vec::new()).await?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
-            let body = response
-                .into_body()
-                .collect()
-                .await
-                .map_err(broken)?
-                .to_bytes();
+            let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
             return Err(failure(status, &body));
         }
         Ok(EventStream(Source::Socket(Box::new(Reader {
@@ -140,18 +126,14 @@ impl SocketClient {
     }
 
     async fn stream(&self) -> Result<UnixStream, Failure> {
-        UnixStream::connect(&self.path)
-            .await
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    Failure::not_running()
-                }
-                io::ErrorKind::PermissionDenied => {
-                    Failure::new(Kind::Insecure, "The node here belongs to another user.")
-                        .hint("Run this as the user that started it, or use another --home.")
-                }
-                _ => Failure::io("reach the node", &error),
-            })
+        UnixStream::connect(&self.path).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::not_running(),
+            io::ErrorKind::PermissionDenied => {
+                Failure::new(Kind::Insecure, "The node here belongs to another user.")
+                    .hint("Run this as the user that started it, or use another --home.")
+            }
+            _ => Failure::io("reach the node", &error),
+        })
     }
 
     /// Sends one request on a connection of its own, so that a long one is in
@@ -164,9 +146,7 @@ impl SocketClient {
         body: Vec<u8>,
     ) -> Result<(Response<Incoming>, JoinHandle<()>), Failure> {
         let stream = self.stream().await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection to the node ended");
@@ -180,9 +160,7 @@ impl SocketClient {
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(Failure::internal)?;
+        let request = request.body(Full::new(Bytes::from(body))).map_err(Failure::internal)?;
         let response = sender.send_request(request).await.map_err(broken)?;
         Ok((response, driver))
     }
@@ -197,11 +175,8 @@ fn broken(error: hyper::Error) -> Failure {
 
 fn failure(status: u16, body: &[u8]) -> Failure {
     serde_json::from_slice(body).unwrap_or_else(|_| {
-        Failure::new(
-            Kind::Incompatible,
-            format!("The node answered with status {status}."),
-        )
-        .hint("Restart the node with this version:  kinsync down, then kinsync up")
+        Failure::new(Kind::Incompatible, format!("The node answered with status {status}."))
+            .hint("Restart the node with this version:  kinsync down, then kinsync up")
     })
 }
 
@@ -268,8 +243,7 @@ impl Reader {
     fn parse(&mut self) {
         while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
             let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
-            self.ready
-                .extend(parse_event(&String::from_utf8_lossy(&block)));
+            self.ready.extend(parse_event(&String::from_utf8_lossy(&block)));
         }
     }
 }
@@ -287,9 +261,7 @@ fn parse_event(block: &str) -> Option<Numbered> {
             _ => {}
         }
     }
-    let event = (!data.is_empty())
-        .then(|| serde_json::from_str(&data).ok())
-        .flatten()?;
+    let event = (!data.is_empty()).then(|| serde_json::from_str(&data).ok()).flatten()?;
     Some(Numbered { id, event })
 }
 
@@ -303,12 +275,6 @@ mod tests {
         assert_eq!(parse_event(":\n\n"), None);
         assert_eq!(parse_event("id: a-1\nevent: put\ndata: {\n\n"), None);
         let event = parse_event("id: a-1\nevent: stopping\ndata: {\"event\":\"stopping\"}\n\n");
-        assert_eq!(
-            event,
-            Some(Numbered {
-                id: "a-1".to_owned(),
-                event: Event::Stopping
-            })
-        );
+        assert_eq!(event, Some(Numbered { id: "a-1".to_owned(), event: Event::Stopping }));
     }
 }

@@ -22,13 +22,8 @@ use crate::{
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `GET /v1/events`, from now on or from after `Last-Event-ID`.
-pub(super) async fn stream(
-    State(control): State<Control>,
-    headers: HeaderMap,
-) -> impl IntoResponse {
-    let last = headers
-        .get("last-event-id")
-        .and_then(|value| value.to_str().ok());
+pub(super) async fn stream(State(control): State<Control>, headers: HeaderMap) -> impl IntoResponse {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let subscription = match last {
         Some(last) => control.subscribe_after(last),
         None => control.subscribe(),
@@ -36,8 +31,7 @@ pub(super) async fn stream(
     // Only the subscription stays: holding the control would keep the store
     // open for as long as somebody watches.
     drop(control);
-    Sse::new(stream::unfold(Some(subscription), next))
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    Sse::new(stream::unfold(Some(subscription), next)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
 async fn next(
@@ -45,9 +39,7 @@ async fn next(
 ) -> Option<(Result<sse::Event, Infallible>, Option<Subscription>)> {
     let mut subscription = subscription?;
     let numbered = subscription.next().await?;
-    let event = sse::Event::default()
-        .id(&numbered.id)
-        .event(numbered.event.name());
+    let event = sse::Event::default().id(&numbered.id).event(numbered.event.name());
     let event = match serde_json::to_string(&numbered.event) {
         Ok(data) => event.data(data),
         Err(error) => {

@@ -50,10 +50,7 @@ impl Server {
     /// Must be called within a tokio runtime.
     pub fn bind(home: &Home) -> Result<Self, Failure> {
         home::private_dir(&home.run_dir())?;
-        let files = Files {
-            socket: home.socket(),
-            pid: home.pid_file(),
-        };
+        let files = Files { socket: home.socket(), pid: home.pid_file() };
         let shown = files.socket.display();
         match fs::remove_file(&files.socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -63,8 +60,7 @@ impl Server {
         }
         let listener = UnixListener::bind(&files.socket)
             .map_err(|error| Failure::io(format_args!("listen on {shown}"), &error))?;
-        private(&files.socket)
-            .map_err(|error| Failure::io(format_args!("make {shown} private"), &error))?;
+        private(&files.socket).map_err(|error| Failure::io(format_args!("make {shown} private"), &error))?;
         let pid = std::process::id().to_string();
         home::replace_file(&files.pid, pid.as_bytes())
             .map_err(|error| Failure::io(format_args!("write {}", files.pid.display()), &error))?;
@@ -78,13 +74,8 @@ impl Server {
         control: Control,
         stopped: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Failure> {
-        let listener = Owned {
-            listener: self.listener,
-            uid: own_uid(),
-        };
-        let served = axum::serve(listener, super::router(control))
-            .with_graceful_shutdown(stopped)
-            .await;
+        let listener = Owned { listener: self.listener, uid: own_uid() };
+        let served = axum::serve(listener, super::router(control)).with_graceful_shutdown(stopped).await;
         drop(self.files);
         served.map_err(|error| Failure::io("serve the local API", &error))
     }

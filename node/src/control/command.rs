@@ -12,8 +12,8 @@ use crate::{
     clock::Moment,
     failure::Failure,
     request::{
-        DoctorRow, PairJoin, PairJoining, PairOpen, PairOpened, PeerPath, SyncOutcome, Verdict,
-        VerifyDomain, Warning,
+        DoctorRow, PairJoin, PairJoining, PairOpen, PairOpened, PeerPath, SyncOutcome, Verdict, VerifyDomain,
+        Warning,
     },
     status,
 };

@@ -187,12 +187,8 @@ mod tests {
     /// S11: the code never reaches a log.
     #[test]
     fn debug_hides_the_code() {
-        let join = PairJoin {
-            code: SecretText::new("KXNR-7842"),
-            addr: None,
-            label: None,
-            role: Some(Role::Guest),
-        };
+        let join =
+            PairJoin { code: SecretText::new("KXNR-7842"), addr: None, label: None, role: Some(Role::Guest) };
         assert!(!format!("{join:?}").contains("7842"));
         let text = serde_json::to_string(&join).expect("serialises");
         assert!(text.contains(r#""as":"guest""#));

@@ -60,10 +60,7 @@ impl From<Value> for Form {
 mod as_base64 {
     use super::*;
 
-    pub(super) fn serialize<S: serde::Serializer>(
-        bytes: &[u8],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(bytes))
     }
 
@@ -81,20 +78,14 @@ mod tests {
 
     fn travel(bytes: &[u8]) -> String {
         let text = serde_json::to_string(&Value(bytes.to_vec())).expect("serialises");
-        assert_eq!(
-            serde_json::from_str::<Value>(&text).expect("reads").0,
-            bytes
-        );
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("reads").0, bytes);
         text
     }
 
     #[test]
     fn any_bytes_come_back_as_they_went() {
         assert_eq!(travel(b"{\"a\":1}"), r#"{"text":"{\"a\":1}"}"#);
-        assert_eq!(
-            travel("Hafen \u{0}\u{1f6a2}".as_bytes()),
-            "{\"text\":\"Hafen \\u0000\u{1f6a2}\"}"
-        );
+        assert_eq!(travel("Hafen \u{0}\u{1f6a2}".as_bytes()), "{\"text\":\"Hafen \\u0000\u{1f6a2}\"}");
         assert_eq!(travel(&[0xff, 0x00]), r#"{"base64":"/wA="}"#);
         assert_eq!(travel(b""), r#"{"text":""}"#);
     }

@@ -78,6 +78,8 @@ positional! {
     pub struct Hello {
         /// The salt of all fingerprints; the responder repeats it.
         pub nonce: Nonce,
+        /// Whether the initiator only compares: no records travel then.
+        pub compare: bool,
         /// The initiator's domains; the responder's are the same in the same
         /// order, followed by those the initiator does not have. A domain's
         /// place in that list is its number for the rest of the session.
@@ -154,7 +156,13 @@ pub struct Part {
 impl Part {
     /// Whether the part says nothing.
     pub fn is_empty(&self) -> bool {
-        *self == Self { domain: self.domain, ..Self::default() }
+        self.done.is_none() && !self.says_more_than_done()
+    }
+
+    /// Whether the part says anything beside the sender's root.
+    pub fn says_more_than_done(&self) -> bool {
+        let Self { domain: _, records, delta, want, ranges, leaves, done: _ } = self;
+        !(records.is_empty() && delta.is_none() && want.is_empty() && ranges.is_empty() && leaves.is_empty())
     }
 }
 
@@ -165,8 +173,6 @@ impl Part {
 pub struct Delta {
     /// Where the page ends, as the receiver's cursor once it has all of it.
     pub to: Cursor,
-    /// Whether more pages follow.
-    pub more: bool,
     /// Rows whose values travel only if they are wanted.
     pub heads: Vec<Head>,
 }
@@ -441,11 +447,10 @@ impl WirePart {
             records: Bounded::truncating(
                 part.records.iter().map(|r| WireRecord::from_record(r, numbering)).collect(),
             ),
-            delta: part.delta.as_ref().map(|delta| WireDelta {
-                to: delta.to.clone().into(),
-                more: delta.more,
-                heads: pack(&delta.heads, numbering),
-            }),
+            delta: part
+                .delta
+                .as_ref()
+                .map(|delta| WireDelta { to: delta.to.clone().into(), heads: pack(&delta.heads, numbering) }),
             want: ByteBuf::from(want),
             ranges: Bounded::truncating(ranges.collect()),
             done: part.done.clone(),
@@ -480,8 +485,8 @@ impl WirePart {
             want: want.iter().map(|&key| KeyHash(key)).collect(),
             records: records(self.records.into_inner(), devices)?,
             delta: match self.delta {
-                Some(WireDelta { to, more, heads }) => {
-                    Some(Delta { to: to.into(), more, heads: unpack(&heads, devices)? })
+                Some(WireDelta { to, heads }) => {
+                    Some(Delta { to: to.into(), heads: unpack(&heads, devices)? })
                 }
                 None => None,
             },
@@ -497,7 +502,6 @@ fn records(wire: Vec<WireRecord>, devices: &Devices) -> Result<Vec<Record>, Deco
 positional! {
     struct WireDelta {
         to: HelloCursor,
-        more: bool,
         heads: ByteBuf,
     }
 }

@@ -1,0 +1,381 @@
+//! One sync session: two devices exchange what differs until their roots are
+//! equal.
+//!
+//! ```text
+//!   initiator                                   responder
+//!   Hello: roots, cursors        ------>
+//!                                <------   Hello, and the news of its log
+//!   news of its log, wants, Done ------>
+//!                                <------   wanted records, Done
+//!   roots still unequal: ranges  ------>
+//!                                <------   ranges and leaves, in turns, until
+//!                                          both say Done with equal roots
+//! ```
+//!
+//! The roots judge, the cursors only make it fast, and ranges repair whatever
+//! the cursors missed: first contact, a restored backup, a lost log. Both
+//! sides run the same code per domain; the initiator opens, and decides when
+//! to repair (spec §6).
+
+use std::collections::BTreeSet;
+
+use thiserror::Error;
+
+use crate::fault::PeerFault;
+use crate::id::{DeviceId, DomainId};
+use crate::limits::{
+    DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, FRAME_PARTS_MAX, FRAME_ROWS_MAX, SESSION_FRAMES_MAX,
+    VALUE_BYTES_MAX,
+};
+use crate::record::Record;
+use crate::snapshot::{Batch, Cursor, Snapshot};
+use crate::sums::{Nonce, root_print};
+use crate::wire::Bounded;
+use crate::wire::frame::{ByteArray16, Frame, Hello, HelloDomain};
+
+mod domain;
+mod log;
+mod repair;
+
+use domain::Domain;
+
+/// Which side of a session this device is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Opened it.
+    Initiator,
+    /// Answers.
+    Responder,
+}
+
+/// One side of a sync session.
+///
+/// Owns no socket and no store. For each frame that arrives: call
+/// [`take`](Self::take), commit the batches it returns in order, then call
+/// [`step`](Self::step) on a fresh snapshot and send the frame it returns.
+/// A session that is dropped half-way loses nothing: what was committed stays,
+/// the cursors cover exactly that, and the next session goes on from there.
+#[derive(Debug)]
+pub struct Session {
+    role: Role,
+    peer: DeviceId,
+    id: u64,
+    nonce: Nonce,
+    compare: bool,
+    domains: Vec<Domain>,
+    frames: u32,
+    /// Whether the last frame taken said anything.
+    heard: bool,
+    finished: bool,
+    received: u64,
+    sent: u64,
+}
+
+/// Why a session ends early. Nothing that was committed is undone.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SessionError<E> {
+    /// The other side broke the protocol.
+    #[error("the peer broke the protocol")]
+    Peer(#[from] PeerFault),
+    /// The own store could not be read.
+    #[error("the store could not be read")]
+    Store(#[source] E),
+}
+
+/// What one step of a session yields.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// The frame to send; `None` once the initiator has finished.
+    pub frame: Option<Frame>,
+    /// Cursors to store: both sides are known to be equal up to them. Losing
+    /// them costs time, not data.
+    pub cursors: Vec<Batch>,
+}
+
+/// How a session stands.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Outcome {
+    /// Records received, whether they were news or not.
+    pub received: u64,
+    /// Records sent.
+    pub sent: u64,
+    /// Each domain, and whether both sides have proven to hold the same.
+    pub domains: Vec<DomainOutcome>,
+}
+
+/// How one domain stands in a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DomainOutcome {
+    /// Which domain.
+    pub domain: DomainId,
+    /// Whether both sides have proven to hold the same.
+    pub equal: bool,
+}
+
+impl Outcome {
+    /// Whether both sides have proven to hold the same in every domain.
+    pub fn is_equal(&self) -> bool {
+        self.domains.iter().all(|domain| domain.equal)
+    }
+}
+
+impl Session {
+    /// A session that this device opens with `peer`.
+    ///
+    /// `id` and `nonce` are fresh random numbers. With `compare`, the session
+    /// ends after the Hellos, whatever they say.
+    pub fn initiate(peer: DeviceId, id: u64, nonce: Nonce, compare: bool) -> Self {
+        Self::new(Role::Initiator, peer, id, nonce, compare)
+    }
+
+    /// The session that `peer` opens with `frame`, to be [taken](Self::take)
+    /// next.
+    pub fn respond(peer: DeviceId, frame: &Frame) -> Result<Self, PeerFault> {
+        match &frame.hello {
+            Some(hello) => Ok(Self::new(Role::Responder, peer, frame.session, hello.nonce, hello.compare)),
+            None => Err(PeerFault::Unexpected { what: "first frame without a Hello" }),
+        }
+    }
+
+    fn new(role: Role, peer: DeviceId, id: u64, nonce: Nonce, compare: bool) -> Self {
+        Self {
+            role,
+            peer,
+            id,
+            nonce,
+            compare,
+            domains: Vec::new(),
+            frames: 0,
+            heard: false,
+            finished: false,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// The session's number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The other device.
+    pub fn peer(&self) -> DeviceId {
+        self.peer
+    }
+
+    /// How the session stands. Final once [`step`](Self::step) of the
+    /// initiator gave no frame.
+    pub fn outcome(&self) -> Outcome {
+        let domains = self.domains.iter();
+        let domains =
+            domains.map(|domain| DomainOutcome { domain: domain.id, equal: domain.is_equal() }).collect();
+        Outcome { received: self.received, sent: self.sent, domains }
+    }
+
+    /// The initiator's first frame.
+    pub fn open<S: Snapshot>(&mut self, snapshot: &S) -> Result<Frame, SessionError<S::Error>> {
+        let ids = snapshot.domains().map_err(SessionError::Store)?;
+        self.domains = ids.into_iter().take(DOMAINS_MAX).map(Domain::new).collect();
+        self.frames = 1;
+        Ok(Frame { session: self.id, hello: Some(self.hello(snapshot)?), parts: Vec::new() })
+    }
+
+    /// Takes in a frame. Commit the batches that it returns, in order, before
+    /// the next [`step`](Self::step); if that fails, drop the session.
+    pub fn take<S: Snapshot>(
+        &mut self,
+        frame: Frame,
+        snapshot: &S,
+    ) -> Result<Vec<Batch>, SessionError<S::Error>> {
+        if frame.session != self.id {
+            return Err(PeerFault::Unexpected { what: "frame of another session" }.into());
+        }
+        self.frames = self.frames.saturating_add(1);
+        if self.frames > SESSION_FRAMES_MAX {
+            return Err(PeerFault::TooMany { what: "frames in one session" }.into());
+        }
+        self.heard = frame.hello.is_some() || frame.parts.iter().any(|part| !part.is_empty());
+        if let Some(hello) = frame.hello {
+            self.meet(hello, snapshot)?;
+        } else if self.domains.iter().any(|domain| !domain.met) {
+            return Err(PeerFault::Unexpected { what: "frame before the Hello" }.into());
+        }
+        let mut batches = Vec::new();
+        let mut seen = BTreeSet::new();
+        for part in frame.parts {
+            if !seen.insert(part.domain) {
+                return Err(PeerFault::Unexpected { what: "second part for one domain" }.into());
+            }
+            let Some(domain) = self.domains.get_mut(usize::from(part.domain)) else {
+                return Err(PeerFault::UnknownDomain { index: part.domain }.into());
+            };
+            self.received += part.records.len() as u64;
+            batches.extend(domain.take(part, self.nonce, snapshot)?);
+        }
+        Ok(batches)
+    }
+
+    /// Gives the next frame, from a snapshot that shows everything taken so
+    /// far.
+    ///
+    /// The responder always has one; the initiator's `None` ends the session.
+    pub fn step<S: Snapshot>(&mut self, snapshot: &S) -> Result<Step, SessionError<S::Error>> {
+        let mut step = Step::default();
+        let hello = match self.role {
+            Role::Responder if self.frames == 1 => Some(self.hello(snapshot)?),
+            Role::Initiator | Role::Responder => None,
+        };
+        let mut frame = Frame { session: self.id, hello, parts: Vec::new() };
+        let mut room = Room::default();
+        for (index, domain) in (0..).zip(&mut self.domains) {
+            let judged =
+                domain.judge(self.role, self.peer, self.nonce, snapshot).map_err(SessionError::Store)?;
+            step.cursors.extend(judged.map(|cursor| Batch {
+                domain: domain.id,
+                records: Vec::new(),
+                cursor: Some(cursor),
+            }));
+            if self.compare || room.is_full() {
+                continue;
+            }
+            let part = domain.fill(index, self.peer, self.nonce, snapshot, &mut room);
+            let part = part.map_err(SessionError::Store)?;
+            self.sent += part.records.len() as u64;
+            if !part.is_empty() {
+                room.spend_part();
+                frame.parts.push(part);
+            }
+        }
+        self.frames = self.frames.saturating_add(1);
+        let silent = frame.parts.is_empty() && !self.heard;
+        let settled = self.domains.iter().all(Domain::is_settled) && frame.parts.is_empty();
+        // Two silent sides have nothing left to try: the rest waits for the
+        // next session.
+        if self.role == Role::Initiator && (self.compare || settled || silent || self.finished) {
+            self.finished = true;
+        } else {
+            step.frame = Some(frame);
+        }
+        Ok(step)
+    }
+
+    fn hello<S: Snapshot>(&mut self, snapshot: &S) -> Result<Hello, SessionError<S::Error>> {
+        let mut domains = Vec::with_capacity(self.domains.len());
+        for domain in &mut self.domains {
+            let root = snapshot.root(domain.id).map_err(SessionError::Store)?;
+            let cursor = snapshot.cursor(self.peer, domain.id).map_err(SessionError::Store)?;
+            domain.opened_at = root.head;
+            domains.push(HelloDomain {
+                domain: domain.id,
+                print: ByteArray16::new(root_print(self.nonce, &root.summary)),
+                items: root.summary.items,
+                epoch: root.epoch,
+                head: root.head,
+                cursor: cursor.map(Into::into),
+            });
+        }
+        Ok(Hello { nonce: self.nonce, compare: self.compare, domains: Bounded::truncating(domains) })
+    }
+
+    /// Takes in the other side's Hello and decides how each domain starts.
+    fn meet<S: Snapshot>(&mut self, hello: Hello, snapshot: &S) -> Result<(), SessionError<S::Error>> {
+        if self.frames > 2 || self.domains.iter().any(|domain| domain.met) {
+            return Err(PeerFault::Unexpected { what: "second Hello" }.into());
+        }
+        let theirs = hello.domains.into_inner();
+        let distinct: BTreeSet<_> = theirs.iter().map(|theirs| theirs.domain).collect();
+        if distinct.len() != theirs.len() {
+            return Err(PeerFault::Unexpected { what: "domain named twice" }.into());
+        }
+        match self.role {
+            Role::Initiator => {
+                if hello.nonce != self.nonce {
+                    return Err(PeerFault::Unexpected { what: "Hello with another nonce" }.into());
+                }
+                let same = theirs.iter().zip(&self.domains).all(|(theirs, own)| theirs.domain == own.id);
+                if theirs.len() < self.domains.len() || !same {
+                    return Err(PeerFault::Unexpected { what: "Hello with other domains" }.into());
+                }
+                let extra = theirs.iter().skip(self.domains.len());
+                self.domains.extend(extra.map(|theirs| Domain::new(theirs.domain)));
+            }
+            Role::Responder => {
+                let own = snapshot.domains().map_err(SessionError::Store)?;
+                let extra = own.into_iter().filter(|own| !distinct.contains(own));
+                let all = theirs.iter().map(|theirs| theirs.domain).chain(extra);
+                self.domains = all.take(DOMAINS_MAX).map(Domain::new).collect();
+                // The initiator holds nothing in what it did not name.
+                let unnamed = self.domains.iter_mut().skip(theirs.len());
+                for domain in unnamed {
+                    domain.meet_nothing(self.nonce, snapshot).map_err(SessionError::Store)?;
+                }
+            }
+        }
+        for (domain, theirs) in self.domains.iter_mut().zip(theirs) {
+            domain.meet(theirs, self.nonce, snapshot).map_err(SessionError::Store)?;
+        }
+        Ok(())
+    }
+}
+
+/// The room left in a frame.
+#[derive(Debug)]
+struct Room {
+    bytes: usize,
+    rows: usize,
+    parts: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        // Half of the rows a frame may hold: a domain that starts below the
+        // mark may overshoot by one page.
+        Self { bytes: FRAME_BYTES_TARGET, rows: FRAME_ROWS_MAX / 2, parts: FRAME_PARTS_MAX }
+    }
+}
+
+impl Room {
+    fn is_full(&self) -> bool {
+        self.bytes == 0 || self.rows == 0 || self.parts == 0
+    }
+
+    fn spend(&mut self, rows: usize, bytes: usize) {
+        self.rows = self.rows.saturating_sub(rows);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Makes room for one more part.
+    fn spend_part(&mut self) {
+        self.parts = self.parts.saturating_sub(1);
+    }
+
+    fn spend_record(&mut self, record: &Record) {
+        /// Stamp, author and the CBOR around a record, rounded up.
+        const AROUND: usize = 24;
+        let value = record.value.as_ref().map_or(0, Vec::len);
+        let seen = record.version.seen.entries().len() * 12;
+        self.spend(1, AROUND + record.key.as_str().len() + value + seen);
+    }
+
+    /// Whether a record fits beside what the frame holds already. Into a frame
+    /// that is nearly empty every record fits: the limit of a frame is a whole
+    /// value and [`AROUND_A_VALUE`] more.
+    fn takes(&self, record: &Record) -> bool {
+        let bytes = record.value.as_ref().map_or(0, Vec::len);
+        !self.is_full() && (bytes <= self.bytes || self.bytes + AROUND_A_VALUE / 2 >= FRAME_BYTES_TARGET)
+    }
+}
+
+/// Whether storing `cursor` says anything new.
+fn moves<S: Snapshot>(
+    snapshot: &S,
+    peer: DeviceId,
+    domain: DomainId,
+    cursor: &Cursor,
+) -> Result<bool, S::Error> {
+    Ok(snapshot.cursor(peer, domain)?.as_ref() != Some(cursor))
+}
+
+/// What a frame may hold beside one value of the largest size.
+const AROUND_A_VALUE: usize = FRAME_BYTES_MAX - VALUE_BYTES_MAX;

@@ -1,0 +1,273 @@
+//! One domain in a session, the same on both sides.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::log::Log;
+use super::repair::Repair;
+use super::{Role, Room, SessionError, moves};
+use crate::fault::PeerFault;
+use crate::id::{DeviceId, DomainId, KeyHash};
+use crate::item::key_hash;
+use crate::limits::{OPEN_RANGES_MAX, REPAIR_ROUNDS_MAX};
+use crate::snapshot::{Batch, Cursor, Snapshot};
+use crate::sums::{Nonce, RootPrint, root_print};
+use crate::wire::frame::{ByteArray16, Done, Head, HelloDomain, Part};
+
+/// One domain in a session.
+#[derive(Debug)]
+pub(super) struct Domain {
+    pub(super) id: DomainId,
+    /// Whether the other side has announced its state.
+    pub(super) met: bool,
+    /// The position of the own log when the session opened.
+    pub(super) opened_at: u64,
+    status: Status,
+    log: Log,
+    repair: Repair,
+    /// Where the other side's log has been taken in to, once nothing is
+    /// wanted any more.
+    pending: Option<Cursor>,
+    /// Records to ask for.
+    to_want: Vec<KeyHash>,
+    /// Records asked for that have not come.
+    wanted: BTreeSet<KeyHash>,
+    /// Records that the other side asked for.
+    serving: VecDeque<KeyHash>,
+    /// The other side's root, if its last frame gave one.
+    their_done: Option<Done>,
+    /// The own root that the other side was last told.
+    told: Option<RootPrint>,
+    rounds: u8,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Status {
+    Open,
+    /// Both roots have this fingerprint. The cursor has yet to be stored.
+    Equal {
+        print: RootPrint,
+        cursor: Option<Cursor>,
+    },
+    /// Unequal after every attempt; the next session tries again.
+    GivenUp,
+}
+
+impl Domain {
+    pub(super) fn new(id: DomainId) -> Self {
+        Self {
+            id,
+            met: false,
+            opened_at: 0,
+            status: Status::Open,
+            log: Log::default(),
+            repair: Repair::default(),
+            pending: None,
+            to_want: Vec::new(),
+            wanted: BTreeSet::new(),
+            serving: VecDeque::new(),
+            their_done: None,
+            told: None,
+            rounds: 0,
+        }
+    }
+
+    pub(super) fn is_equal(&self) -> bool {
+        matches!(self.status, Status::Equal { .. })
+    }
+
+    /// Whether both sides know that there is nothing left to do.
+    pub(super) fn is_settled(&self) -> bool {
+        match &self.status {
+            Status::Open => false,
+            Status::Equal { print, .. } => self.told.as_ref() == Some(print),
+            Status::GivenUp => true,
+        }
+    }
+
+    /// Compares the other side's announcement with the own state.
+    pub(super) fn meet<S: Snapshot>(
+        &mut self,
+        theirs: HelloDomain,
+        nonce: Nonce,
+        snapshot: &S,
+    ) -> Result<(), S::Error> {
+        let root = snapshot.root(self.id)?;
+        let print = root_print(nonce, &root.summary);
+        self.met = true;
+        if *theirs.print == print {
+            let cursor = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
+            self.told = Some(print);
+            self.status = Status::Equal { print, cursor: Some(cursor) };
+            return Ok(());
+        }
+        let cursor = theirs.cursor.map(Cursor::from);
+        self.log = Log::new(self.id, root, cursor, theirs.items, snapshot)?;
+        Ok(())
+    }
+
+    /// The same for a domain that the other side did not name.
+    pub(super) fn meet_nothing<S: Snapshot>(&mut self, nonce: Nonce, snapshot: &S) -> Result<(), S::Error> {
+        let print = ByteArray16::new(root_print(nonce, &Default::default()));
+        let nothing = HelloDomain { domain: self.id, print, items: 0, epoch: 0, head: 0, cursor: None };
+        self.meet(nothing, nonce, snapshot)
+    }
+
+    /// Takes in what the other side says of this domain.
+    pub(super) fn take<S: Snapshot>(
+        &mut self,
+        part: Part,
+        nonce: Nonce,
+        snapshot: &S,
+    ) -> Result<Option<Batch>, SessionError<S::Error>> {
+        if part.says_more_than_done() {
+            self.status = Status::Open;
+        }
+        for record in &part.records {
+            self.wanted.remove(&key_hash(self.id, &record.key));
+        }
+        if let Some(delta) = part.delta {
+            for head in &delta.heads {
+                self.consider(head, snapshot).map_err(SessionError::Store)?;
+            }
+            self.pending = Some(delta.to);
+        }
+        self.serving.extend(part.want);
+        for prints in part.ranges {
+            self.repair.take_prints(self.id, &prints, nonce, snapshot).map_err(SessionError::Store)?;
+        }
+        for leaf in part.leaves {
+            for head in &leaf.heads {
+                self.consider(head, snapshot).map_err(SessionError::Store)?;
+            }
+            self.repair.take_leaf(leaf);
+        }
+        let open = self.repair.open().max(self.serving.len()).max(self.wanted.len() + self.to_want.len());
+        if open > OPEN_RANGES_MAX {
+            return Err(PeerFault::TooMany { what: "open ranges or wanted records" }.into());
+        }
+        self.their_done = part.done;
+        let all_came = self.wanted.is_empty() && self.to_want.is_empty();
+        let cursor = if all_came { self.pending.take() } else { None };
+        if self.their_done.is_some() {
+            // All that the other side could serve has been served: what is
+            // still wanted, it cannot read itself. The cursor stays behind it.
+            self.wanted.clear();
+            if self.to_want.is_empty() {
+                self.pending = None;
+            }
+        }
+        if part.records.is_empty() && cursor.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Batch { domain: self.id, records: part.records, cursor }))
+    }
+
+    /// Asks for the version behind a head if it would win here.
+    fn consider<S: Snapshot>(&mut self, head: &Head, snapshot: &S) -> Result<(), S::Error> {
+        let own = snapshot.item(self.id, head.key)?;
+        if own.is_none_or(|own| head.beats(&own.version)) && !self.wanted.contains(&head.key) {
+            self.to_want.push(head.key);
+        }
+        Ok(())
+    }
+
+    /// Compares roots if the other side has nothing more to send, and decides
+    /// what follows. Gives the cursor that equality brings.
+    pub(super) fn judge<S: Snapshot>(
+        &mut self,
+        role: Role,
+        peer: DeviceId,
+        nonce: Nonce,
+        snapshot: &S,
+    ) -> Result<Option<Cursor>, S::Error> {
+        if self.status == Status::Open
+            && let Some(done) = self.their_done.take()
+        {
+            let root = snapshot.root(self.id)?;
+            let print = root_print(nonce, &root.summary);
+            if done.root_print() == print {
+                self.settle(print, Cursor { epoch: done.epoch, seq: done.head, after: None });
+            } else if self.is_idle() && !self.log.go_on(root.head) && role == Role::Initiator {
+                self.rounds += 1;
+                if self.rounds > REPAIR_ROUNDS_MAX {
+                    self.status = Status::GivenUp;
+                } else {
+                    self.repair.start();
+                }
+            }
+        }
+        match &mut self.status {
+            Status::Equal { cursor, .. } => match cursor.take() {
+                Some(cursor) if moves(snapshot, peer, self.id, &cursor)? => Ok(Some(cursor)),
+                _ => Ok(None),
+            },
+            Status::Open | Status::GivenUp => Ok(None),
+        }
+    }
+
+    fn settle(&mut self, print: RootPrint, cursor: Cursor) {
+        self.status = Status::Equal { print, cursor: Some(cursor) };
+        self.log.stop();
+        self.repair = Repair::default();
+        self.to_want.clear();
+        self.wanted.clear();
+        self.serving.clear();
+        self.pending = None;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.log.is_idle()
+            && self.repair.is_idle()
+            && self.serving.is_empty()
+            && self.to_want.is_empty()
+            && self.wanted.is_empty()
+    }
+
+    /// Says what there is to say, as far as the frame has room.
+    pub(super) fn fill<S: Snapshot>(
+        &mut self,
+        index: u16,
+        peer: DeviceId,
+        nonce: Nonce,
+        snapshot: &S,
+        room: &mut Room,
+    ) -> Result<Part, S::Error> {
+        let mut part = Part { domain: index, ..Part::default() };
+        if self.is_settled() {
+            return Ok(part);
+        }
+        if self.status == Status::Open {
+            let wants = self.to_want.len().min(room.rows);
+            part.want.extend(self.to_want.drain(..wants));
+            self.wanted.extend(&part.want);
+            room.spend(wants, wants * KeyHash::LEN);
+            self.serve(snapshot, &mut part, room)?;
+            self.repair.fill(self.id, nonce, snapshot, &mut part, room)?;
+            if self.serving.is_empty() && self.repair.is_idle() {
+                self.log.fill(self.id, peer, self.opened_at, snapshot, &mut part, room)?;
+            }
+            if !self.is_idle() {
+                return Ok(part);
+            }
+        }
+        let root = snapshot.root(self.id)?;
+        let print = root_print(nonce, &root.summary);
+        self.told = Some(print);
+        part.done = Some(Done { print: ByteArray16::new(print), epoch: root.epoch, head: root.head });
+        Ok(part)
+    }
+
+    fn serve<S: Snapshot>(&mut self, snapshot: &S, part: &mut Part, room: &mut Room) -> Result<(), S::Error> {
+        while let Some(&key) = self.serving.front() {
+            if let Some(record) = snapshot.record(self.id, key)? {
+                if !room.takes(&record) {
+                    return Ok(());
+                }
+                room.spend_record(&record);
+                part.records.push(record);
+            }
+            self.serving.pop_front();
+        }
+        Ok(())
+    }
+}
