@@ -49,8 +49,8 @@ const FORBIDDEN: [(&str, &[&str], &str); 4] = [
     ),
     (
         "node/src",
-        &["clap::", "redb::", "std::env"],
-        "node is embedded: arguments, environment and database belong to others",
+        &["clap::", "redb::", "env::args", "env::var", "env::vars"],
+        "node is embedded: arguments, variables and database belong to others",
     ),
     ("cli/src", &["libp2p::", "redb::"], "cli asks the node"),
 ];
