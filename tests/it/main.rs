@@ -7,4 +7,5 @@ mod dependencies;
 mod fuzz;
 #[cfg(target_os = "linux")]
 mod lan;
+mod session;
 mod tidy;

@@ -3,4 +3,5 @@
 pub mod fuzz;
 #[cfg(target_os = "linux")]
 pub mod lan;
+pub mod model;
 pub mod wait;

@@ -1,0 +1,251 @@
+//! A store in memory, small enough to be obviously right.
+//!
+//! The reference that the real store is compared with, and what simulated
+//! devices hold. Everything that a store has to keep in step is derived from
+//! one map of items, at the price of scans.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
+use kinsync_protocol::item::{item_hash, key_hash};
+use kinsync_protocol::record::{Key, Record, Version};
+use kinsync_protocol::snapshot::{Batch, Cursor, Epoch, Item, Root, Snapshot};
+use kinsync_protocol::stamp::{Ancestry, HybridClock, Stamp, UnixMillis};
+use kinsync_protocol::sums::{Range, Summary};
+
+/// A version that lost, and why it is kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kept {
+    /// The losing version with its value.
+    pub record: Record,
+    /// Whether the winner had not known it.
+    pub conflict: bool,
+}
+
+/// A store in memory.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Who owns it.
+    pub device: DeviceId,
+    /// Its hybrid clock.
+    pub clock: HybridClock,
+    /// Its domains.
+    pub domains: BTreeMap<DomainId, Domain>,
+    /// How far it has taken in others.
+    pub cursors: BTreeMap<(DeviceId, DomainId), Cursor>,
+    /// Every version that was replaced, by domain and key.
+    pub history: BTreeMap<(DomainId, Key), Vec<Kept>>,
+    /// The epoch of writes since the last start.
+    pub epoch: Epoch,
+}
+
+/// A domain in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Domain {
+    items: BTreeMap<KeyHash, (Item, Option<Vec<u8>>)>,
+    log: BTreeMap<u64, KeyHash>,
+    keys: BTreeMap<Key, KeyHash>,
+    epochs: BTreeMap<u64, Epoch>,
+    summary: Summary,
+    head: u64,
+}
+
+impl Model {
+    /// An empty store that starts in `epoch`.
+    pub fn new(device: DeviceId, epoch: Epoch) -> Self {
+        Self {
+            device,
+            clock: HybridClock::default(),
+            domains: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            history: BTreeMap::new(),
+            epoch,
+        }
+    }
+
+    /// Writes a value, or a tombstone for `None`, as this device.
+    pub fn write(&mut self, domain: DomainId, key: Key, value: Option<Vec<u8>>, wall: UnixMillis) -> Version {
+        let old = self.version(domain, &key);
+        let time = self.clock.tick(wall, old.as_ref().map(|old| old.stamp.time));
+        let seen = old.map_or_else(Ancestry::default, |old| old.seen.replaced_by(old.stamp, self.device));
+        let record = Record::new(key, value, Stamp { time, device: self.device }, seen);
+        let version = record.version.clone();
+        self.join(domain, record, None);
+        version
+    }
+
+    /// Applies what `from` sent.
+    pub fn apply(&mut self, from: DeviceId, batches: Vec<Batch>, wall: UnixMillis) {
+        for Batch { domain, records, cursor } in batches {
+            for record in records {
+                self.clock.follow(record.version.stamp.time, wall);
+                self.join(domain, record, Some(from));
+            }
+            if let Some(cursor) = cursor {
+                self.cursors.insert((from, domain), cursor);
+            }
+        }
+    }
+
+    /// The winning version of a record.
+    pub fn version(&self, domain: DomainId, key: &Key) -> Option<Version> {
+        let (item, _) = self.domains.get(&domain)?.items.get(&key_hash(domain, key))?;
+        Some(item.version.clone())
+    }
+
+    /// The value of a live record.
+    pub fn value(&self, domain: DomainId, key: &Key) -> Option<&[u8]> {
+        let (_, value) = self.domains.get(&domain)?.items.get(&key_hash(domain, key))?;
+        value.as_deref()
+    }
+
+    /// All versions of a domain, in the order of their keys.
+    pub fn contents(&self, domain: DomainId) -> BTreeMap<Key, (Version, Option<Vec<u8>>)> {
+        let items = self.domains.get(&domain).into_iter().flat_map(|domain| domain.items.values());
+        items.map(|(item, value)| (item.key.clone(), (item.version.clone(), value.clone()))).collect()
+    }
+
+    fn join(&mut self, domain: DomainId, record: Record, from: Option<DeviceId>) {
+        let hash = key_hash(domain, &record.key);
+        let rows = self.domains.entry(domain).or_default();
+        if let Some((old, value)) = rows.items.get(&hash) {
+            if record.version == old.version {
+                return;
+            }
+            let loses = record.version < old.version;
+            let own = Record { key: old.key.clone(), version: old.version.clone(), value: value.clone() };
+            let (winner, loser) = if loses { (&old.version, &record) } else { (&record.version, &own) };
+            let kept = Kept { record: loser.clone(), conflict: !winner.knew(&loser.version) };
+            let history = self.history.entry((domain, record.key.clone())).or_default();
+            if !history.contains(&kept) {
+                history.push(kept);
+            }
+            if loses {
+                return;
+            }
+        }
+        rows.put(domain, hash, record, from, self.epoch);
+    }
+}
+
+impl Domain {
+    fn put(&mut self, id: DomainId, hash: KeyHash, record: Record, from: Option<DeviceId>, epoch: Epoch) {
+        if let Some((old, _)) = self.items.remove(&hash) {
+            self.log.remove(&old.seq);
+            self.summary.remove(&item_hash(id, hash, &old.version));
+        }
+        self.head += 1;
+        if self.epochs.values().next_back() != Some(&epoch) {
+            self.epochs.insert(self.head, epoch);
+        }
+        self.summary.add(&item_hash(id, hash, &record.version));
+        self.log.insert(self.head, hash);
+        self.keys.insert(record.key.clone(), hash);
+        let item = Item { key: record.key, version: record.version, seq: self.head, from };
+        self.items.insert(hash, (item, record.value));
+    }
+
+    fn sum(&self, id: DomainId, range: Range) -> Summary {
+        if range == Range::ALL {
+            return self.summary;
+        }
+        let mut summary = Summary::EMPTY;
+        let (low, high) = range.bounds();
+        for (hash, (item, _)) in self.items.range(low..=high) {
+            summary.add(&item_hash(id, *hash, &item.version));
+        }
+        summary
+    }
+}
+
+impl Snapshot for Model {
+    type Error = Infallible;
+
+    fn domains(&self) -> Result<Vec<DomainId>, Infallible> {
+        Ok(self.domains.keys().copied().collect())
+    }
+
+    fn root(&self, domain: DomainId) -> Result<Root, Infallible> {
+        let Some(rows) = self.domains.get(&domain) else {
+            return Ok(Root::default());
+        };
+        let live = rows.items.values().filter(|(item, _)| !item.version.deleted).count() as u64;
+        let epoch = rows.epochs.values().next_back().copied().unwrap_or_default();
+        Ok(Root { summary: rows.summary, live, epoch, head: rows.head })
+    }
+
+    fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, Infallible> {
+        Ok(self.cursors.get(&(peer, domain)).cloned())
+    }
+
+    fn epoch_at(&self, domain: DomainId, seq: u64) -> Result<Option<Epoch>, Infallible> {
+        let rows = self.domains.get(&domain).filter(|rows| seq <= rows.head);
+        Ok(rows.and_then(|rows| rows.epochs.range(..=seq).next_back()).map(|(_, &epoch)| epoch))
+    }
+
+    fn log(&self, domain: DomainId, after: u64, limit: usize) -> Result<Vec<Item>, Infallible> {
+        let Some(rows) = self.domains.get(&domain) else {
+            return Ok(Vec::new());
+        };
+        let hashes = rows.log.range(after.saturating_add(1)..).take(limit);
+        Ok(hashes.filter_map(|(_, hash)| rows.items.get(hash)).map(|(item, _)| item.clone()).collect())
+    }
+
+    fn keys(&self, domain: DomainId, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, Infallible> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, Excluded);
+        let keys = self.domains.get(&domain).into_iter();
+        Ok(keys
+            .flat_map(|rows| rows.keys.range((start, Unbounded)))
+            .map(|(key, _)| key.clone())
+            .take(limit)
+            .collect())
+    }
+
+    fn item(&self, domain: DomainId, key: KeyHash) -> Result<Option<Item>, Infallible> {
+        Ok(self.domains.get(&domain).and_then(|rows| rows.items.get(&key)).map(|(item, _)| item.clone()))
+    }
+
+    fn record(&self, domain: DomainId, key: KeyHash) -> Result<Option<Record>, Infallible> {
+        let row = self.domains.get(&domain).and_then(|rows| rows.items.get(&key));
+        let record = row.map(|(item, value)| Record {
+            key: item.key.clone(),
+            version: item.version.clone(),
+            value: value.clone(),
+        });
+        Ok(record.filter(|record| record.check().is_ok()))
+    }
+
+    fn summary(&self, domain: DomainId, range: Range) -> Result<Summary, Infallible> {
+        Ok(self.domains.get(&domain).map_or(Summary::EMPTY, |rows| rows.sum(domain, range)))
+    }
+
+    fn children(&self, domain: DomainId, range: Range) -> Result<Vec<Summary>, Infallible> {
+        let mut sums: BTreeMap<u64, Summary> =
+            range.children().map(|child| (child.prefix, Summary::EMPTY)).collect();
+        let bits = range.bits + range.split_bits().unwrap_or(0);
+        let (low, high) = range.bounds();
+        for (hash, (item, _)) in
+            self.domains.get(&domain).into_iter().flat_map(|rows| rows.items.range(low..=high))
+        {
+            if let Some(sum) = sums.get_mut(&hash.prefix(bits)) {
+                sum.add(&item_hash(domain, *hash, &item.version));
+            }
+        }
+        Ok(sums.into_values().collect())
+    }
+
+    fn items(
+        &self,
+        domain: DomainId,
+        range: Range,
+        after: Option<KeyHash>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Infallible> {
+        let (low, high) = range.bounds();
+        let rows = self.domains.get(&domain).into_iter().flat_map(|rows| rows.items.range(low..=high));
+        let rows = rows.filter(|(hash, _)| after.is_none_or(|after| **hash > after));
+        Ok(rows.map(|(_, (item, _))| item.clone()).take(limit).collect())
+    }
+}
