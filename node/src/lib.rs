@@ -5,6 +5,7 @@
 //! socket, so that the command line, an application in the same process and an
 //! application beside it see one interface.
 
+pub mod adapters;
 pub mod api;
 pub mod clock;
 pub mod control;
