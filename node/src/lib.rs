@@ -14,6 +14,7 @@ pub mod events;
 pub mod failure;
 pub mod home;
 pub mod request;
+pub mod state;
 pub mod status;
 
 pub use control::Control;

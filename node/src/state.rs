@@ -1,0 +1,404 @@
+//! Whom to dial, when to run a pass, what to push: decided from facts alone.
+//!
+//! Pure: owns no socket, no store and no clock. Tell it what happened, then
+//! drain [`NodeState::poll`], then wait for [`NodeState::deadline`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use kinsync_protocol::id::{DeviceId, DomainId};
+
+mod backoff;
+mod peer;
+#[cfg(test)]
+mod tests;
+
+use backoff::Jitter;
+use peer::{Link, Pass, Peer};
+
+/// How long the device with the greater id leaves the first step to the other
+/// one: dialling, and opening a session.
+pub const YIELD: Duration = Duration::from_secs(2);
+
+/// A pass this long after the last push proves that the pushes arrived.
+pub const PROOF_AFTER_PUSH: Duration = Duration::from_secs(2);
+
+/// A change waits this long for others before a pass, where no push can carry
+/// it.
+pub const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// What the event loop has to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Dial the device at the addresses that are known of it, and report
+    /// [`NodeState::handle_dial_failed`] if none answers.
+    Dial(DeviceId),
+    /// Send this device's trust view, the first thing on a connection.
+    Greet(DeviceId),
+    /// Run a pass with the device, and report
+    /// [`NodeState::handle_pass_ended`].
+    Pass(DeviceId),
+    /// Push what follows position `acked` of the domain's log, and report
+    /// [`NodeState::handle_pushed`].
+    Push {
+        /// To whom.
+        device: DeviceId,
+        /// Which domain.
+        domain: DomainId,
+        /// What the device has taken in already.
+        acked: u64,
+    },
+}
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PassEnd {
+    /// Both sides are proven equal.
+    Equal,
+    /// It went well, but there is more to do: the next one goes on.
+    Unfinished,
+    /// It broke off.
+    Failed,
+}
+
+/// How a push ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PushEnd {
+    /// The device has everything up to this position.
+    InOrder(u64),
+    /// There was nothing that the device does not have.
+    Nothing,
+    /// The device lacks something before it, or it is too much for a push.
+    NeedsPass,
+    /// It did not arrive.
+    Failed,
+}
+
+/// Everything that this device alone decides about its peers.
+#[derive(Debug)]
+pub struct NodeState {
+    me: DeviceId,
+    /// Whether passes run by themselves; by hand only otherwise.
+    auto: bool,
+    /// The time between two passes that prove equality.
+    interval: Duration,
+    jitter: Jitter,
+    peers: BTreeMap<DeviceId, Peer>,
+    actions: VecDeque<Action>,
+    last_success: Option<Duration>,
+    failures: u32,
+}
+
+impl NodeState {
+    /// The state of a node that has just started. `seed` spreads retries.
+    pub fn new(me: DeviceId, auto: bool, interval: Duration, seed: u64) -> Self {
+        Self {
+            me,
+            auto,
+            interval,
+            jitter: Jitter::new(seed),
+            peers: BTreeMap::new(),
+            actions: VecDeque::new(),
+            last_success: None,
+            failures: 0,
+        }
+    }
+
+    /// Takes note of who is trusted: others are forgotten, new ones dialled.
+    pub fn handle_trusted(&mut self, devices: &BTreeSet<DeviceId>, now: Duration) {
+        self.peers.retain(|device, _| devices.contains(device));
+        for device in devices {
+            if *device != self.me && !self.peers.contains_key(device) {
+                let dial_at = self.auto.then_some(now);
+                self.peers.insert(*device, Peer::new(dial_at));
+            }
+        }
+    }
+
+    /// The device has removed this one: it is left alone from now on (P33).
+    pub fn handle_removed_by(&mut self, device: DeviceId) {
+        if let Some(peer) = self.peers.get_mut(&device) {
+            peer.removed_me = true;
+            peer.link = Link::Down { attempts: 0, dial_at: None, dialing: false };
+            peer.pass = Pass::Idle { due: None };
+        }
+    }
+
+    /// A trusted device was seen on the network.
+    pub fn handle_found(&mut self, device: DeviceId, now: Duration) {
+        let lead = self.lead(device);
+        let auto = self.auto;
+        if let Some(peer) = self.peers.get_mut(&device)
+            && !peer.removed_me
+            && (auto || peer.pass_is_due())
+            && let Link::Down { attempts, dial_at, dialing: false } = &mut peer.link
+        {
+            *attempts = 0;
+            let soon = now + lead;
+            *dial_at = Some(dial_at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    /// The first connection with the device is up.
+    pub fn handle_connected(&mut self, device: DeviceId, dialed: bool) {
+        if let Some(peer) = self.peers.get_mut(&device) {
+            peer.link = Link::Up { greeted: false };
+            if dialed {
+                self.actions.push_back(Action::Greet(device));
+            }
+        }
+    }
+
+    /// The trust views have been exchanged on the connection.
+    pub fn handle_greeted(&mut self, device: DeviceId, now: Duration) {
+        let lead = self.lead(device);
+        let auto = self.auto;
+        if let Some(peer) = self.peers.get_mut(&device)
+            && let Link::Up { greeted } = &mut peer.link
+            && !*greeted
+        {
+            *greeted = true;
+            if auto {
+                peer.pass_by(now + lead);
+            }
+        }
+    }
+
+    /// The last connection with the device is gone.
+    pub fn handle_disconnected(&mut self, device: DeviceId, now: Duration) {
+        let lead = self.lead(device);
+        let jitter = self.jitter.draw();
+        let auto = self.auto;
+        if let Some(peer) = self.peers.get_mut(&device) {
+            let dial_at = (auto && !peer.removed_me).then(|| now + lead + backoff::delay(0, jitter));
+            peer.link = Link::Down { attempts: 0, dial_at, dialing: false };
+            peer.pushes.clear();
+        }
+    }
+
+    /// No address of the device answered.
+    pub fn handle_dial_failed(&mut self, device: DeviceId, now: Duration) {
+        let jitter = self.jitter.draw();
+        let auto = self.auto;
+        if let Some(peer) = self.peers.get_mut(&device)
+            && let Link::Down { attempts, dial_at, dialing } = &mut peer.link
+        {
+            *dialing = false;
+            *attempts = attempts.saturating_add(1);
+            *dial_at = auto.then(|| now + backoff::delay(*attempts, jitter));
+            if let Pass::Idle { due } = &mut peer.pass {
+                *due = None;
+            }
+            peer.failures = peer.failures.saturating_add(1);
+        }
+        self.count_failure();
+    }
+
+    /// Somebody asked for a pass now. Whether the device is one to ask.
+    pub fn request_pass(&mut self, device: DeviceId, now: Duration) -> bool {
+        let Some(peer) = self.peers.get_mut(&device) else {
+            return false;
+        };
+        peer.pass_by(now);
+        if let Link::Down { dial_at, dialing: false, .. } = &mut peer.link {
+            *dial_at = Some(now);
+        }
+        true
+    }
+
+    /// The machine slept, or somebody pressed "sync now" (P16, P17).
+    pub fn handle_resumed(&mut self, now: Duration) {
+        let devices: Vec<_> =
+            self.peers.iter().filter(|(_, peer)| !peer.removed_me).map(|(id, _)| *id).collect();
+        for device in devices {
+            self.request_pass(device, now);
+        }
+    }
+
+    /// A pass that this device opened has ended.
+    pub fn handle_pass_ended(&mut self, device: DeviceId, end: PassEnd, now: Duration) {
+        let interval = self.interval;
+        let jitter = self.jitter.draw();
+        if let Some(peer) = self.peers.get_mut(&device) {
+            let again = matches!(peer.pass, Pass::Running { again: true });
+            let due = match end {
+                _ if peer.removed_me => None,
+                PassEnd::Equal if again => Some(now),
+                PassEnd::Equal if self.auto => Some(now + interval),
+                PassEnd::Unfinished => Some(now + DEBOUNCE),
+                PassEnd::Failed if self.auto => {
+                    Some(now + backoff::delay(peer.failures.saturating_add(1), jitter))
+                }
+                PassEnd::Equal | PassEnd::Failed => None,
+            };
+            peer.pass = Pass::Idle { due };
+            peer.failures = if end == PassEnd::Failed { peer.failures.saturating_add(1) } else { 0 };
+        }
+        match end {
+            PassEnd::Equal | PassEnd::Unfinished => {
+                self.last_success = Some(now);
+                self.failures = 0;
+            }
+            PassEnd::Failed => self.count_failure(),
+        }
+    }
+
+    /// Both sides hold the same, up to these positions of the own log.
+    ///
+    /// Also told when the other side opened the pass: the own next one can
+    /// wait as long.
+    pub fn handle_equal(&mut self, device: DeviceId, heads: &[(DomainId, u64)], now: Duration) {
+        if let Some(peer) = self.peers.get_mut(&device) {
+            for (domain, head) in heads {
+                let push = peer.pushes.entry(*domain).or_default();
+                push.acked = Some(push.acked.unwrap_or_default().max(*head));
+            }
+            if let Pass::Idle { due: Some(due) } = &mut peer.pass
+                && *due > now
+            {
+                *due = (*due).max(now + self.interval);
+            }
+            peer.failures = 0;
+        }
+        self.last_success = Some(now);
+        self.failures = 0;
+    }
+
+    /// Something was committed in a domain, by this device or a peer.
+    pub fn handle_committed(&mut self, domain: DomainId, now: Duration) {
+        if !self.auto {
+            return;
+        }
+        for (device, peer) in &mut self.peers {
+            if peer.link != (Link::Up { greeted: true }) {
+                continue;
+            }
+            let push = peer.pushes.entry(domain).or_default();
+            push.dirty = true;
+            match push.acked {
+                Some(_) => Self::push(&mut self.actions, *device, domain, push),
+                None if matches!(peer.pass, Pass::Idle { .. }) => peer.pass_by(now + DEBOUNCE),
+                // The pass that runs may have passed the domain already.
+                None => peer.pass = Pass::Running { again: true },
+            }
+        }
+    }
+
+    fn push(actions: &mut VecDeque<Action>, device: DeviceId, domain: DomainId, push: &mut peer::Push) {
+        if let (true, false, Some(acked)) = (push.dirty, push.in_flight, push.acked) {
+            push.dirty = false;
+            push.in_flight = true;
+            actions.push_back(Action::Push { device, domain, acked });
+        }
+    }
+
+    /// A push has ended.
+    pub fn handle_pushed(&mut self, device: DeviceId, domain: DomainId, end: PushEnd, now: Duration) {
+        let Some(peer) = self.peers.get_mut(&device) else {
+            return;
+        };
+        let Some(push) = peer.pushes.get_mut(&domain) else {
+            return;
+        };
+        push.in_flight = false;
+        match end {
+            PushEnd::InOrder(seq) => {
+                push.acked = Some(push.acked.unwrap_or_default().max(seq));
+                Self::push(&mut self.actions, device, domain, push);
+                peer.pass_by(now + PROOF_AFTER_PUSH);
+            }
+            PushEnd::Nothing => Self::push(&mut self.actions, device, domain, push),
+            PushEnd::NeedsPass | PushEnd::Failed => {
+                push.acked = None;
+                peer.pass_by(if end == PushEnd::NeedsPass { now } else { now + DEBOUNCE });
+            }
+        }
+    }
+
+    /// Does what has become due. Early and repeated calls are harmless.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        for (device, peer) in &mut self.peers {
+            match &mut peer.link {
+                Link::Down { dial_at, dialing, .. } if !*dialing && dial_at.is_some_and(|at| at <= now) => {
+                    *dial_at = None;
+                    *dialing = true;
+                    self.actions.push_back(Action::Dial(*device));
+                }
+                Link::Up { greeted: true } if peer.pass.is_due(now) => {
+                    peer.pass = Pass::Running { again: false };
+                    self.actions.push_back(Action::Pass(*device));
+                }
+                Link::Down { .. } | Link::Up { .. } => {}
+            }
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When something becomes due, and what.
+    pub fn deadline(&self) -> Option<(Duration, &'static str)> {
+        let due = self.peers.values().filter_map(|peer| match &peer.link {
+            Link::Down { dial_at, dialing: false, .. } => dial_at.map(|at| (at, "dial")),
+            Link::Up { greeted: true } => peer.pass.due().map(|at| (at, "pass")),
+            Link::Down { .. } | Link::Up { .. } => None,
+        });
+        due.min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether the device is connected and the trust views are exchanged.
+    pub fn is_greeted(&self, device: DeviceId) -> bool {
+        self.peers.get(&device).is_some_and(|peer| peer.link == Link::Up { greeted: true })
+    }
+
+    /// Whether the device is connected.
+    pub fn is_connected(&self, device: DeviceId) -> bool {
+        self.peers.get(&device).is_some_and(|peer| matches!(peer.link, Link::Up { .. }))
+    }
+
+    /// Whether the device has removed this one.
+    pub fn has_removed_me(&self, device: DeviceId) -> bool {
+        self.peers.get(&device).is_some_and(|peer| peer.removed_me)
+    }
+
+    /// The trusted devices.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceId> {
+        self.peers.keys().copied()
+    }
+
+    /// Failed attempts to reach the device or to finish a pass, since the last
+    /// good one.
+    pub fn failures_of(&self, device: DeviceId) -> u32 {
+        self.peers.get(&device).map_or(0, |peer| peer.failures)
+    }
+
+    /// Passes that this device has opened and that have not ended.
+    pub fn running(&self) -> u32 {
+        let running = self.peers.values().filter(|peer| matches!(peer.pass, Pass::Running { .. }));
+        u32::try_from(running.count()).unwrap_or(u32::MAX)
+    }
+
+    /// When a pass last ended well.
+    pub fn last_success(&self) -> Option<Duration> {
+        self.last_success
+    }
+
+    /// Attempts in a row that reached nobody.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    fn count_failure(&mut self) {
+        // One reachable peer is enough not to be offline.
+        if !self.peers.values().any(|peer| matches!(peer.link, Link::Up { .. })) {
+            self.failures = self.failures.saturating_add(1);
+        }
+    }
+
+    /// How long to leave the first step to `device`.
+    fn lead(&self, device: DeviceId) -> Duration {
+        if self.me < device { Duration::ZERO } else { YIELD }
+    }
+}

@@ -1,0 +1,78 @@
+//! What is known of one trusted peer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kinsync_protocol::id::DomainId;
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) link: Link,
+    pub(super) pass: Pass,
+    pub(super) pushes: BTreeMap<DomainId, Push>,
+    pub(super) failures: u32,
+    pub(super) removed_me: bool,
+}
+
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Link {
+    Down { attempts: u32, dial_at: Option<Duration>, dialing: bool },
+    Up { greeted: bool },
+}
+
+#[derive(Debug)]
+pub(super) enum Pass {
+    Idle {
+        due: Option<Duration>,
+    },
+    Running {
+        /// Whether something came up that this one may miss.
+        again: bool,
+    },
+}
+
+/// How far one domain has been pushed.
+#[derive(Debug, Default)]
+pub(super) struct Push {
+    /// The position of the own log that the peer has taken in.
+    pub(super) acked: Option<u64>,
+    pub(super) in_flight: bool,
+    pub(super) dirty: bool,
+}
+
+impl Peer {
+    pub(super) fn new(dial_at: Option<Duration>) -> Self {
+        Self {
+            link: Link::Down { attempts: 0, dial_at, dialing: false },
+            pass: Pass::Idle { due: None },
+            pushes: BTreeMap::new(),
+            failures: 0,
+            removed_me: false,
+        }
+    }
+
+    /// Runs a pass at `at` at the latest.
+    pub(super) fn pass_by(&mut self, at: Duration) {
+        match &mut self.pass {
+            Pass::Idle { due } => *due = Some(due.map_or(at, |due| due.min(at))),
+            Pass::Running { .. } => {}
+        }
+    }
+
+    pub(super) fn pass_is_due(&self) -> bool {
+        self.pass.due().is_some()
+    }
+}
+
+impl Pass {
+    pub(super) fn due(&self) -> Option<Duration> {
+        match self {
+            Self::Idle { due } => *due,
+            Self::Running { .. } => None,
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.due().is_some_and(|due| due <= now)
+    }
+}

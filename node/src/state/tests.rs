@@ -1,0 +1,168 @@
+//! What follows from what, without a network.
+
+use super::*;
+
+const LAPTOP: DeviceId = DeviceId([1; 32]);
+const PHONE: DeviceId = DeviceId([2; 32]);
+const INTERVAL: Duration = Duration::from_secs(30);
+const DOMAIN: DomainId = DomainId([7; 16]);
+
+fn at(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn node(me: DeviceId, other: DeviceId) -> NodeState {
+    let mut state = NodeState::new(me, true, INTERVAL, 1);
+    state.handle_trusted(&BTreeSet::from([me, other]), at(0));
+    state
+}
+
+fn drain(state: &mut NodeState, now: Duration) -> Vec<Action> {
+    state.handle_timeout(now);
+    std::iter::from_fn(|| state.poll()).collect()
+}
+
+fn connected() -> NodeState {
+    let mut state = node(LAPTOP, PHONE);
+    drain(&mut state, at(0));
+    state.handle_connected(PHONE, true);
+    state.handle_greeted(PHONE, at(0));
+    drain(&mut state, at(0));
+    state.handle_pass_ended(PHONE, PassEnd::Equal, at(10));
+    state.handle_equal(PHONE, &[(DOMAIN, 5)], at(10));
+    state
+}
+
+#[test]
+fn a_trusted_device_is_dialled_greeted_and_passed_with() {
+    let mut state = node(LAPTOP, PHONE);
+    assert_eq!(drain(&mut state, at(0)), [Action::Dial(PHONE)]);
+    assert_eq!(drain(&mut state, at(5_000)), []);
+    state.handle_connected(PHONE, true);
+    assert_eq!(drain(&mut state, at(5_000)), [Action::Greet(PHONE)]);
+    state.handle_greeted(PHONE, at(5_000));
+    assert_eq!(drain(&mut state, at(5_000)), [Action::Pass(PHONE)]);
+}
+
+#[test]
+fn the_greater_id_leaves_the_first_step_to_the_other() {
+    let mut state = node(PHONE, LAPTOP);
+    drain(&mut state, at(0));
+    state.handle_connected(LAPTOP, false);
+    state.handle_greeted(LAPTOP, at(100));
+    assert_eq!(drain(&mut state, at(100)), []);
+    assert_eq!(drain(&mut state, at(2_100)), [Action::Pass(LAPTOP)]);
+}
+
+/// P15: passes recur without anybody's doing.
+#[test]
+fn a_pass_recurs_on_the_timer() {
+    let mut state = connected();
+    assert_eq!(drain(&mut state, at(30_009)), []);
+    assert_eq!(drain(&mut state, at(30_011)), [Action::Pass(PHONE)]);
+}
+
+/// P16 P17: resuming from sleep and "sync now" do not wait for the timer.
+#[test]
+fn a_resume_runs_a_pass_at_once() {
+    let mut state = connected();
+    state.handle_resumed(at(500));
+    assert_eq!(drain(&mut state, at(500)), [Action::Pass(PHONE)]);
+}
+
+#[test]
+fn retries_back_off_and_a_sighting_ends_the_wait() {
+    let mut state = node(LAPTOP, PHONE);
+    drain(&mut state, at(0));
+    for _ in 0..10 {
+        let (due, _) = state.deadline().unwrap_or((at(0), ""));
+        drain(&mut state, due);
+        state.handle_dial_failed(PHONE, due);
+    }
+    let (due, why) = state.deadline().expect("a retry");
+    assert_eq!(why, "dial");
+    assert_eq!(drain(&mut state, due - at(1)), []);
+    state.handle_found(PHONE, due - at(1));
+    assert_eq!(drain(&mut state, due - at(1)), [Action::Dial(PHONE)]);
+}
+
+#[test]
+fn a_change_is_pushed_and_then_proven() {
+    let mut state = connected();
+    state.handle_committed(DOMAIN, at(100));
+    assert_eq!(drain(&mut state, at(100)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 5 }]);
+    state.handle_committed(DOMAIN, at(101));
+    assert_eq!(drain(&mut state, at(101)), []);
+    state.handle_pushed(PHONE, DOMAIN, PushEnd::InOrder(6), at(110));
+    assert_eq!(drain(&mut state, at(110)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 6 }]);
+    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing, at(120));
+    assert_eq!(drain(&mut state, at(2_110)), [Action::Pass(PHONE)]);
+}
+
+#[test]
+fn a_push_out_of_order_calls_for_a_pass() {
+    let mut state = connected();
+    state.handle_committed(DOMAIN, at(100));
+    drain(&mut state, at(100));
+    state.handle_pushed(PHONE, DOMAIN, PushEnd::NeedsPass, at(110));
+    assert_eq!(drain(&mut state, at(110)), [Action::Pass(PHONE)]);
+}
+
+#[test]
+fn a_change_that_no_push_can_carry_waits_for_a_pass() {
+    let mut state = connected();
+    let other = DomainId([8; 16]);
+    state.handle_committed(other, at(100));
+    assert_eq!(drain(&mut state, at(100)), []);
+    assert_eq!(drain(&mut state, at(300)), [Action::Pass(PHONE)]);
+    state.handle_committed(other, at(310));
+    state.handle_pass_ended(PHONE, PassEnd::Equal, at(320));
+    assert_eq!(drain(&mut state, at(320)), [Action::Pass(PHONE)]);
+}
+
+/// P33: a device that was removed stops trying.
+#[test]
+fn whoever_removed_this_device_is_left_alone() {
+    let mut state = connected();
+    state.handle_removed_by(PHONE);
+    state.handle_disconnected(PHONE, at(100));
+    state.handle_found(PHONE, at(200));
+    state.handle_committed(DOMAIN, at(300));
+    assert_eq!(drain(&mut state, at(1_000_000)), []);
+    assert_eq!(state.deadline(), None);
+}
+
+/// S16: whoever is no longer trusted is neither dialled nor pushed to.
+#[test]
+fn a_revoked_device_is_forgotten() {
+    let mut state = connected();
+    state.handle_trusted(&BTreeSet::from([LAPTOP]), at(100));
+    state.handle_committed(DOMAIN, at(100));
+    assert_eq!(drain(&mut state, at(100_000)), []);
+}
+
+#[test]
+fn by_hand_means_only_by_hand() {
+    let mut state = NodeState::new(LAPTOP, false, INTERVAL, 1);
+    state.handle_trusted(&BTreeSet::from([PHONE]), at(0));
+    state.handle_found(PHONE, at(0));
+    assert_eq!(drain(&mut state, at(100_000)), []);
+    assert!(state.request_pass(PHONE, at(100_000)));
+    assert_eq!(drain(&mut state, at(100_000)), [Action::Dial(PHONE)]);
+    state.handle_connected(PHONE, true);
+    state.handle_greeted(PHONE, at(100_000));
+    assert_eq!(drain(&mut state, at(100_000)), [Action::Greet(PHONE), Action::Pass(PHONE)]);
+    state.handle_pass_ended(PHONE, PassEnd::Equal, at(100_001));
+    assert_eq!(drain(&mut state, at(900_000)), []);
+}
+
+#[test]
+fn offline_counts_only_while_nobody_is_there() {
+    let mut state = connected();
+    state.handle_pass_ended(PHONE, PassEnd::Failed, at(100));
+    assert_eq!(state.failures(), 0);
+    state.handle_disconnected(PHONE, at(100));
+    state.handle_dial_failed(PHONE, at(200));
+    state.handle_dial_failed(PHONE, at(300));
+    assert_eq!(state.failures(), 2);
+}
