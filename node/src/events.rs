@@ -236,13 +236,15 @@ impl Event {
 
     /// The pairing that it belongs to, if it belongs to one.
     pub const fn pairing(&self) -> Option<u64> {
-        match self {
-            Self::Code { pairing, .. }
-            | Self::Failed { pairing, .. }
-            | Self::Found { pairing, .. }
-            | Self::Paired { pairing, .. }
-            | Self::Request { pairing, .. } => Some(*pairing),
-            _ => None,
+        if let Self::Code { pairing, .. }
+        | Self::Failed { pairing, .. }
+        | Self::Found { pairing, .. }
+        | Self::Paired { pairing, .. }
+        | Self::Request { pairing, .. } = self
+        {
+            Some(*pairing)
+        } else {
+            None
         }
     }
 }

@@ -163,10 +163,14 @@ impl Failure {
 
     /// An input or output error met while `doing` something.
     pub fn io(doing: impl fmt::Display, error: &std::io::Error) -> Self {
-        let kind = match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::DiskFull,
-            std::io::ErrorKind::ReadOnlyFilesystem => Kind::ReadOnly,
-            _ => Kind::Io,
+        use std::io::ErrorKind;
+        let kind = error.kind();
+        let kind = if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            Kind::DiskFull
+        } else if kind == ErrorKind::ReadOnlyFilesystem {
+            Kind::ReadOnly
+        } else {
+            Kind::Io
         };
         Self::new(kind, format!("Could not {doing}: {error}."))
     }

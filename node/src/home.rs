@@ -14,6 +14,10 @@ use crate::failure::{Failure, Kind};
 /// closing zero, Linux for 108.
 pub const SOCKET_PATH_BYTES_MAX: usize = 103;
 
+/// Where sockets go whose own directory has too long a path. Everybody may
+/// make directories there, so ours is checked before it is used.
+const SHORT_RUN_DIR: &str = "/tmp";
+
 /// Where a node's files are.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Home {
@@ -82,7 +86,7 @@ impl Home {
         // must not.
         let digest = hash::tagged("kinsync/run/1", &[dir.as_os_str().as_encoded_bytes()]);
         let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        std::env::temp_dir().join(format!("kinsync-{name}"))
+        Path::new(SHORT_RUN_DIR).join(format!("kinsync-{name}"))
     }
 
     /// The socket of the local API.

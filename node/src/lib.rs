@@ -5,14 +5,18 @@
 //! socket, so that the command line, an application in the same process and an
 //! application beside it see one interface.
 
+pub mod activity;
 pub mod adapters;
+pub mod address;
 pub mod api;
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod domains;
 pub mod events;
 pub mod failure;
 pub mod home;
+pub mod identity;
 pub mod request;
 pub mod state;
 pub mod status;

@@ -126,13 +126,16 @@ impl SocketClient {
     }
 
     async fn stream(&self) -> Result<UnixStream, Failure> {
-        UnixStream::connect(&self.path).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::not_running(),
-            io::ErrorKind::PermissionDenied => {
-                Failure::new(Kind::Insecure, "The node here belongs to another user.")
-                    .hint("Run this as the user that started it, or use another --home.")
+        UnixStream::connect(&self.path).await.map_err(|error| {
+            let kind = error.kind();
+            if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+                return Failure::not_running();
             }
-            _ => Failure::io("reach the node", &error),
+            if kind == io::ErrorKind::PermissionDenied {
+                return Failure::new(Kind::Insecure, "The node here belongs to another user.")
+                    .hint("Run this as the user that started it, or use another --home.");
+            }
+            Failure::io("reach the node", &error)
         })
     }
 
