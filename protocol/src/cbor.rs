@@ -85,6 +85,7 @@ macro_rules! int_map {
                 let required: &[u64] = &[$($key),*];
                 let optional: &[bool] = &[$($(self.$ofield.is_some()),*)?];
                 let count = required.len() + optional.iter().filter(|present| **present).count();
+                #[allow(unused_mut, reason = "a message without fields writes none")]
                 let mut map = serializer.serialize_map(Some(count))?;
                 $(map.serialize_entry(&($key as u64), &self.$field)?;)*
                 $($(if let Some(value) = &self.$ofield {

@@ -4,13 +4,16 @@
 //! random number: time, randomness and keys are arguments, so a test can run
 //! years of traffic in seconds and repeat it byte for byte.
 
+pub mod card;
 pub mod cbor;
 pub mod code;
 pub mod fault;
 pub mod hash;
 pub mod id;
 pub mod item;
+pub mod label;
 pub mod limits;
+pub mod pairing;
 pub mod random;
 pub mod record;
 pub mod session;
@@ -18,4 +21,5 @@ pub mod snapshot;
 pub mod stamp;
 pub mod sums;
 pub mod ticket;
+pub mod trust;
 pub mod wire;

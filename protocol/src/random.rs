@@ -19,7 +19,6 @@ pub(crate) fn draw<const N: usize>(random: &mut Random<'_>) -> [u8; N] {
 }
 
 /// Shows a [`Random`] to libraries that ask for a generator.
-#[expect(dead_code, reason = "the key exchange is the first to need it")]
 pub(crate) struct Generator<'a, 'b>(pub(crate) &'a mut Random<'b>);
 
 impl TryRng for Generator<'_, '_> {
