@@ -109,14 +109,17 @@ pub struct Outcome {
 pub struct DomainOutcome {
     /// Which domain.
     pub domain: DomainId,
-    /// Whether both sides have proven to hold the same.
-    pub equal: bool,
+    /// The position of the own log up to which both sides have proven to hold
+    /// the same; `None` if they have not.
+    pub equal_at: Option<u64>,
+    /// Items that the other side announced.
+    pub their_items: u64,
 }
 
 impl Outcome {
     /// Whether both sides have proven to hold the same in every domain.
     pub fn is_equal(&self) -> bool {
-        self.domains.iter().all(|domain| domain.equal)
+        self.domains.iter().all(|domain| domain.equal_at.is_some())
     }
 }
 
@@ -167,9 +170,7 @@ impl Session {
     /// How the session stands. Final once [`step`](Self::step) of the
     /// initiator gave no frame.
     pub fn outcome(&self) -> Outcome {
-        let domains = self.domains.iter();
-        let domains =
-            domains.map(|domain| DomainOutcome { domain: domain.id, equal: domain.is_equal() }).collect();
+        let domains = self.domains.iter().map(Domain::outcome).collect();
         Outcome { received: self.received, sent: self.sent, domains }
     }
 

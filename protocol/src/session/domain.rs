@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::log::Log;
 use super::repair::Repair;
-use super::{Role, Room, SessionError, moves};
+use super::{DomainOutcome, Role, Room, SessionError, moves};
 use crate::fault::PeerFault;
 use crate::id::{DeviceId, DomainId, KeyHash};
 use crate::item::key_hash;
@@ -21,6 +21,8 @@ pub(super) struct Domain {
     pub(super) met: bool,
     /// The position of the own log when the session opened.
     pub(super) opened_at: u64,
+    /// How much the other side announced.
+    their_items: u64,
     status: Status,
     log: Log,
     repair: Repair,
@@ -46,6 +48,7 @@ enum Status {
     /// Both roots have this fingerprint. The cursor has yet to be stored.
     Equal {
         print: RootPrint,
+        head: u64,
         cursor: Option<Cursor>,
     },
     /// Unequal after every attempt; the next session tries again.
@@ -58,6 +61,7 @@ impl Domain {
             id,
             met: false,
             opened_at: 0,
+            their_items: 0,
             status: Status::Open,
             log: Log::default(),
             repair: Repair::default(),
@@ -71,8 +75,12 @@ impl Domain {
         }
     }
 
-    pub(super) fn is_equal(&self) -> bool {
-        matches!(self.status, Status::Equal { .. })
+    pub(super) fn outcome(&self) -> DomainOutcome {
+        let equal_at = match self.status {
+            Status::Equal { head, .. } => Some(head),
+            Status::Open | Status::GivenUp => None,
+        };
+        DomainOutcome { domain: self.id, equal_at, their_items: self.their_items }
     }
 
     /// Whether both sides know that there is nothing left to do.
@@ -94,10 +102,11 @@ impl Domain {
         let root = snapshot.root(self.id)?;
         let print = root_print(nonce, &root.summary);
         self.met = true;
+        self.their_items = theirs.items;
         if *theirs.print == print {
             let cursor = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
             self.told = Some(print);
-            self.status = Status::Equal { print, cursor: Some(cursor) };
+            self.status = Status::Equal { print, head: root.head, cursor: Some(cursor) };
             return Ok(());
         }
         let cursor = theirs.cursor.map(Cursor::from);
@@ -186,7 +195,7 @@ impl Domain {
             let root = snapshot.root(self.id)?;
             let print = root_print(nonce, &root.summary);
             if done.root_print() == print {
-                self.settle(print, Cursor { epoch: done.epoch, seq: done.head, after: None });
+                self.settle(print, root.head, Cursor { epoch: done.epoch, seq: done.head, after: None });
             } else if self.is_idle() && !self.log.go_on(root.head) && role == Role::Initiator {
                 self.rounds += 1;
                 if self.rounds > REPAIR_ROUNDS_MAX {
@@ -205,8 +214,8 @@ impl Domain {
         }
     }
 
-    fn settle(&mut self, print: RootPrint, cursor: Cursor) {
-        self.status = Status::Equal { print, cursor: Some(cursor) };
+    fn settle(&mut self, print: RootPrint, head: u64, cursor: Cursor) {
+        self.status = Status::Equal { print, head, cursor: Some(cursor) };
         self.log.stop();
         self.repair = Repair::default();
         self.to_want.clear();
