@@ -92,7 +92,11 @@ fn frames() -> Vec<Frame> {
         head: 4,
         cursor,
     };
-    let hello = Hello { nonce: [0; 8], domains: Bounded::truncating(vec![state(Some(cursor)), state(None)]) };
+    let hello = Hello {
+        nonce: [0; 8],
+        compare: false,
+        domains: Bounded::truncating(vec![state(Some(cursor)), state(None)]),
+    };
     let head = Head {
         key: KeyHash([0x33; 16]),
         stamp: Stamp { time: Hlc(9), device: LAPTOP },
@@ -102,7 +106,7 @@ fn frames() -> Vec<Frame> {
     let part = Part {
         domain: 1,
         records: vec![record("a", Some(b"{\"name\":\"Harbour pilot\"}")), record("b", None)],
-        delta: Some(Delta { to: Cursor { epoch: 3, seq: 9, after: None }, more: true, heads: vec![head; 2] }),
+        delta: Some(Delta { to: Cursor { epoch: 3, seq: 9, after: None }, heads: vec![head; 2] }),
         want: vec![KeyHash([0x44; 16])],
         ranges: vec![RangePrints { range: Range { bits: 8, prefix: 3 }, prints: vec![[9; 4]; 16] }],
         leaves: vec![Leaf { range: Range::ALL, heads: vec![head] }],
