@@ -47,7 +47,7 @@ macro_rules! attack_each {
         }
     };
 }
-attack_each!(code, sync_request, sync_response, ticket);
+attack_each!(code, sync_request, sync_response, sync_session, ticket);
 
 #[test]
 fn every_kept_input_has_a_target() {

@@ -115,8 +115,8 @@ fn a_message_at_the_limit_is_read_and_one_byte_more_is_not() {
     let largest = confirm(MESSAGE_BYTES_MAX - overhead);
     assert_eq!(largest.len(), MESSAGE_BYTES_MAX);
     Request::decode(&largest).unwrap();
-    let size = MESSAGE_BYTES_MAX + 1;
-    assert_matches!(Request::decode(&confirm(size - overhead)), Err(DecodeError::TooLarge { size: found, .. }) if found == size);
+    let over = confirm(MESSAGE_BYTES_MAX + 1 - overhead);
+    assert_matches!(Request::decode(&over), Err(DecodeError::TooLarge { size, .. }) if size == over.len());
 }
 
 #[test]
