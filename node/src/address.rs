@@ -8,6 +8,7 @@ use libp2p::{Multiaddr, multiaddr::Protocol};
 use crate::{
     config::PORT,
     failure::{Failure, Kind},
+    swarm::device_id,
 };
 
 /// How long a typed address may be: a multiaddr with a peer id has about 120
@@ -49,7 +50,7 @@ pub fn parse(text: &str) -> Result<Typed, Failure> {
     let device = match addr.iter().last() {
         Some(Protocol::P2p(peer)) => {
             addr.pop();
-            Some(device_of(&peer).ok_or_else(bad)?)
+            Some(device_id(&peer).ok_or_else(bad)?)
         }
         _ => None,
     };
@@ -82,13 +83,6 @@ fn can_be_dialled(addr: &Multiaddr) -> bool {
         _ => return false,
     };
     port != 0 && !ip.is_unspecified() && !ip.is_multicast()
-}
-
-/// The device with this libp2p peer id, if its key is an Ed25519 key.
-pub fn device_of(peer: &libp2p::PeerId) -> Option<DeviceId> {
-    let bytes = peer.to_bytes();
-    let device = DeviceId(*bytes.last_chunk()?);
-    (device.peer_id_bytes().as_slice() == bytes).then_some(device)
 }
 
 #[cfg(test)]

@@ -128,9 +128,7 @@ impl Identity {
 
 /// The libp2p peer id of a device, as it prints.
 pub fn peer_id(device: &DeviceId) -> String {
-    libp2p::PeerId::from_bytes(&device.peer_id_bytes())
-        .expect("the bytes are an identity multihash")
-        .to_string()
+    crate::swarm::peer_id(device).to_string()
 }
 
 #[cfg(all(test, unix))]

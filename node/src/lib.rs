@@ -20,6 +20,7 @@ pub mod identity;
 pub mod request;
 pub mod state;
 pub mod status;
+pub mod swarm;
 
 pub use control::Control;
 pub use failure::{Failure, Kind};
