@@ -1,1 +1,44 @@
-//! The durable record store of kinsync.
+//! The durable record store of kinsync: one file, no async, no clock.
+//!
+//! [`Store`] opens the file. Reads take a [`StoreSnapshot`], which is also
+//! what a sync session reads; writes are [`Job`]s for the one thread that
+//! writes. What a record's write changes, its indexes, sums, history and the
+//! cursor that covers it, commits in one transaction, so no crash and no
+//! restored backup can make them disagree.
+//!
+//! A write is answered when it is on disk. When the disk is full or a commit
+//! fails, writing stops with a named [`State`] and reading goes on.
+
+mod apply;
+mod ballast;
+mod bytes;
+mod check;
+mod commit;
+mod disk;
+mod error;
+mod history;
+mod job;
+mod migrate;
+mod open;
+mod query;
+mod rows;
+mod snapshot;
+mod store;
+mod tables;
+mod trust;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{Fault, Report};
+pub use commit::{Change, Commit, DomainChange};
+pub use error::{OpenError, ReadError, WriteError};
+pub use history::{PAST_MILLIS, PAST_VERSIONS, Past};
+pub use job::{Applied, DOMAIN_NAME_BYTES_MAX, Job, PutMany};
+pub use open::State;
+pub use query::{Conflict, DomainCounts, Listed, PastVersion};
+pub use rows::Reason;
+pub use snapshot::StoreSnapshot;
+pub use store::{BALLAST_BYTES, CACHE_BYTES, Options, Store};
+pub use trust::{TrustRow, TrustRows};

@@ -1,0 +1,475 @@
+//! The one way in: what a write does to the tables, in one transaction.
+//!
+//! A version wins or loses against the one that stands, whoever wrote it and
+//! in whatever order they arrive; so applying is a join. Everything that the
+//! winner displaces goes to history. Sums are collected in memory and written
+//! once at the end of the transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
+use kinsync_protocol::item;
+use kinsync_protocol::record::{Key, Record, Version};
+use kinsync_protocol::snapshot::{Cursor, Epoch, Item};
+use kinsync_protocol::stamp::{Ancestry, HybridClock, Stamp, UnixMillis};
+use kinsync_protocol::sums::Summary;
+use redb::ReadableTable;
+
+use crate::commit::{Change, Commit, DomainChange};
+use crate::error::{ReadError, WriteError};
+use crate::migrate;
+use crate::rows::{DomainRow, ItemRow, PastRow, Place, Reason, encode_cursor};
+use crate::tables::{self, Tables};
+
+/// Epochs remembered per domain: a cursor from before that many starts leads
+/// to a repair, which is slower and as right.
+pub(crate) const EPOCHS_MAX: usize = 1_000;
+
+/// Changes of one domain listed in one [`Commit`].
+pub(crate) const CHANGES_MAX: usize = 1_000;
+
+/// Why a job ended.
+pub(crate) enum Stop {
+    /// It may not be done; nothing was changed for it.
+    Refused(WriteError),
+    /// The transaction cannot go on.
+    Failed(ReadError),
+}
+
+impl<E: Into<ReadError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What the writer remembers between transactions.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    pub(crate) device: DeviceId,
+    pub(crate) epoch: Epoch,
+    pub(crate) clock: HybridClock,
+    /// Whether this start is counted in the file.
+    pub(crate) started: bool,
+    /// Devices admitted for one session. Never stored.
+    pub(crate) once: BTreeSet<DeviceId>,
+}
+
+/// A domain within a transaction.
+struct Open {
+    dom: u32,
+    row: DomainRow,
+    /// Its head when the transaction began.
+    previous: u64,
+    /// Whether its log runs under this start's epoch already.
+    in_epoch: bool,
+    /// What to add to the rows of `sums`.
+    sums: BTreeMap<(u8, u16), Summary>,
+    changes: Vec<Change>,
+    complete: bool,
+    dirty: bool,
+}
+
+/// One write transaction.
+pub(crate) struct Tx<'t> {
+    pub(crate) tables: Tables<'t>,
+    pub(crate) memory: Memory,
+    open: BTreeMap<DomainId, Open>,
+    /// Whether there is something to commit.
+    pub(crate) dirty: bool,
+    /// Whether the trust view changed.
+    pub(crate) trust_changed: bool,
+}
+
+impl<'t> Tx<'t> {
+    pub(crate) fn new(tables: Tables<'t>, memory: Memory) -> Self {
+        Self { tables, memory, open: BTreeMap::new(), dirty: false, trust_changed: false }
+    }
+
+    /// Writes what was collected in memory. What to remember, and what to tell
+    /// subscribers.
+    pub(crate) fn finish(mut self, clock_before: HybridClock) -> Result<(Memory, Commit), ReadError> {
+        let mut commit = Commit { domains: Vec::new(), trust: self.trust_changed };
+        for (id, open) in std::mem::take(&mut self.open) {
+            if !open.dirty {
+                continue;
+            }
+            self.tables.domains.insert(open.dom, open.row.encode().as_slice())?;
+            for ((level, prefix), change) in open.sums {
+                let key = (open.dom, level, prefix);
+                let mut sum = match self.tables.sums.get(key)? {
+                    Some(row) => Summary::from_bytes(row.value()),
+                    None => Summary::EMPTY,
+                };
+                sum.merge(&change);
+                if sum == Summary::EMPTY {
+                    self.tables.sums.remove(key)?;
+                } else {
+                    self.tables.sums.insert(key, &sum.to_bytes())?;
+                }
+            }
+            if open.row.head > open.previous {
+                commit.domains.push(DomainChange {
+                    domain: id,
+                    epoch: self.memory.epoch,
+                    previous: open.previous,
+                    head: open.row.head,
+                    changes: open.changes,
+                    complete: open.complete,
+                });
+            }
+        }
+        if self.dirty && self.memory.clock != clock_before {
+            migrate::note_clock(&mut self.tables, self.memory.clock.last)?;
+        }
+        if self.dirty && !self.memory.started {
+            migrate::note_start(&mut self.tables)?;
+            self.memory.started = true;
+        }
+        Ok((self.memory, commit))
+    }
+
+    /// The domain's local number and row, created if need be.
+    fn domain(&mut self, id: DomainId) -> Result<&mut Open, ReadError> {
+        if !self.open.contains_key(&id) {
+            let known = self.tables.domain_numbers.get(&id.0)?.map(|row| row.value());
+            let (dom, row) = match known {
+                Some(dom) => {
+                    let row = self.tables.domains.get(dom)?;
+                    let row = row.ok_or_else(|| ReadError::damaged("a domain without a row"))?;
+                    (dom, DomainRow::decode(row.value())?)
+                }
+                None => {
+                    let last = self.tables.domains.last()?.map_or(0, |(dom, _)| dom.value());
+                    let (dom, row) = (last + 1, DomainRow::new(id));
+                    self.tables.domain_numbers.insert(&id.0, dom)?;
+                    self.tables.domains.insert(dom, row.encode().as_slice())?;
+                    self.dirty = true;
+                    (dom, row)
+                }
+            };
+            let last_epoch = self.tables.epochs.range(tables::all_numbers(dom))?.next_back().transpose()?;
+            let in_epoch = last_epoch.is_some_and(|(_, epoch)| epoch.value() == self.memory.epoch);
+            let previous = row.head;
+            self.open.insert(
+                id,
+                Open {
+                    dom,
+                    row,
+                    previous,
+                    in_epoch,
+                    sums: BTreeMap::new(),
+                    changes: Vec::new(),
+                    complete: true,
+                    dirty: false,
+                },
+            );
+        }
+        Ok(self.open.get_mut(&id).expect("it was just put there"))
+    }
+
+    /// The item that stands under `key`.
+    pub(crate) fn item(&mut self, domain: DomainId, key: &Key) -> Result<Option<ItemRow>, ReadError> {
+        let place = Place { dom: self.domain(domain)?.dom, key: item::key_hash(domain, key) };
+        let Some(row) = self.tables.items.get((place.dom, tables::number(place.key)))? else {
+            return Ok(None);
+        };
+        let devices = &self.tables.devices;
+        ItemRow::decode(row.value(), place, &mut |number| resolve(devices, number)).map(Some)
+    }
+
+    /// The value that stands under `key`.
+    pub(crate) fn value(&mut self, domain: DomainId, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
+        let dom = self.domain(domain)?.dom;
+        let row = self.tables.records.get(tables::record_key(dom, key).as_slice())?;
+        Ok(row.and_then(|row| row.value().map(<[u8]>::to_vec)))
+    }
+
+    /// A version in the history of `key`.
+    pub(crate) fn past(
+        &mut self,
+        domain: DomainId,
+        key: &Key,
+        number: u64,
+    ) -> Result<Option<PastRow>, ReadError> {
+        let place = Place { dom: self.domain(domain)?.dom, key: item::key_hash(domain, key) };
+        let Some(row) = self.tables.history.get((place.dom, tables::number(place.key), number))? else {
+            return Ok(None);
+        };
+        let devices = &self.tables.devices;
+        PastRow::decode(row.value(), place, &mut |number| resolve(devices, number)).map(Some)
+    }
+
+    /// Writes a new version of `key` by this device, made on the version that
+    /// stands. `None` deletes.
+    pub(crate) fn write(
+        &mut self,
+        domain: DomainId,
+        key: &Key,
+        value: Option<Vec<u8>>,
+        now: UnixMillis,
+    ) -> Result<Version, Stop> {
+        let old = self.item(domain, key)?;
+        let device = self.memory.device;
+        let mut clock = self.memory.clock;
+        let (time, seen) = match &old {
+            None => (clock.tick(now, None), Ancestry::default()),
+            Some(old) => {
+                let version = &old.item.version;
+                let seen = version.seen.replaced_by(version.stamp, device);
+                (clock.tick(now, Some(version.stamp.time)), seen)
+            }
+        };
+        let record = Record::new(key.clone(), value, Stamp { time, device }, seen);
+        if old.as_ref().is_some_and(|old| record.version.stamp <= old.item.version.stamp) {
+            return Err(Stop::Refused(WriteError::NoLaterStamp));
+        }
+        self.memory.clock = clock;
+        let version = record.version.clone();
+        self.replace(domain, old, record, None, now)?;
+        Ok(version)
+    }
+
+    /// Takes in a checked record from another device.
+    pub(crate) fn join(
+        &mut self,
+        domain: DomainId,
+        record: Record,
+        from: DeviceId,
+        now: UnixMillis,
+    ) -> Result<Joined, ReadError> {
+        self.memory.clock.follow(record.version.stamp.time, now);
+        let old = self.item(domain, &record.key)?;
+        let conflict = old.as_ref().is_some_and(|old| are_conflict(&record.version, &old.item.version));
+        match &old {
+            Some(old) if old.item.version == record.version => Ok(Joined { changed: false, conflict: false }),
+            Some(winner) if winner.item.version > record.version => {
+                let winner = winner.item.version.stamp;
+                let kept = conflict && self.keep_loser(domain, record, winner, from, now)?;
+                Ok(Joined { changed: false, conflict: kept })
+            }
+            _ => {
+                self.replace(domain, old, record, Some(from), now)?;
+                Ok(Joined { changed: true, conflict })
+            }
+        }
+    }
+
+    /// Makes `record` the version that stands.
+    fn replace(
+        &mut self,
+        domain: DomainId,
+        old: Option<ItemRow>,
+        record: Record,
+        from: Option<DeviceId>,
+        now: UnixMillis,
+    ) -> Result<(), ReadError> {
+        let key = item::key_hash(domain, &record.key);
+        let epoch = self.memory.epoch;
+        let open = self.domain(domain)?;
+        open.dirty = true;
+        open.row.head += 1;
+        let (dom, seq, new_epoch) = (open.dom, open.row.head, !open.in_epoch);
+        open.in_epoch = true;
+        if let Some(old) = &old {
+            open.subtract(key, &item::item_hash(domain, key, &old.item.version));
+            open.row.live -= u64::from(!old.item.version.deleted);
+        }
+        open.add(key, &item::item_hash(domain, key, &record.version));
+        open.row.live += u64::from(!record.version.deleted);
+        if open.changes.len() < CHANGES_MAX && open.complete {
+            open.changes.push(Change {
+                key: record.key.clone(),
+                hash: key,
+                deleted: record.version.deleted,
+                stamp: record.version.stamp,
+                seq,
+                from,
+            });
+        } else {
+            open.complete = false;
+            open.changes = Vec::new();
+        }
+        self.dirty = true;
+        if new_epoch {
+            self.begin_epoch(dom, seq, epoch)?;
+        }
+
+        let Record { key: name, version, value } = record;
+        let row_key = tables::record_key(dom, &name);
+        let old_value = self
+            .tables
+            .records
+            .insert(row_key.as_slice(), value.as_deref())?
+            .and_then(|row| row.value().map(<[u8]>::to_vec));
+        if let Some(old) = old {
+            self.tables.log.remove((dom, old.item.seq))?;
+            let same = old.item.version.deleted == version.deleted && old.item.version.value == version.value;
+            // Nothing is lost when the same value was written twice.
+            if !same {
+                let reason = match () {
+                    () if are_conflict(&version, &old.item.version) => Reason::Conflict,
+                    () if version.deleted => Reason::Deleted,
+                    () => Reason::Replaced,
+                };
+                let past = PastRow {
+                    reason,
+                    at: now,
+                    by: version.stamp,
+                    from: old.item.from,
+                    version: old.item.version,
+                    value: old_value,
+                };
+                self.set_aside(domain, key, &past)?;
+            }
+        }
+        self.tables.log.insert((dom, seq), tables::number(key))?;
+        let row = ItemRow { item: Item { key: name, version, seq, from }, received: now };
+        let row = row.encode(Place { dom, key }, &mut |device| self.tables.intern(device))?;
+        self.tables.items.insert((dom, tables::number(key)), row.as_slice())?;
+        Ok(())
+    }
+
+    /// Keeps a version that lost against `winner` on arrival. Whether it was
+    /// not kept before.
+    fn keep_loser(
+        &mut self,
+        domain: DomainId,
+        loser: Record,
+        winner: Stamp,
+        from: DeviceId,
+        now: UnixMillis,
+    ) -> Result<bool, ReadError> {
+        let key = item::key_hash(domain, &loser.key);
+        let dom = self.domain(domain)?.dom;
+        let place = Place { dom, key };
+        for row in self.tables.history.range(tables::all_past(dom, key))? {
+            let (_, row) = row?;
+            let devices = &self.tables.devices;
+            let past = PastRow::decode(row.value(), place, &mut |number| resolve(devices, number));
+            // An unreadable row is no reason to lose another version.
+            if past.is_ok_and(|past| past.version == loser.version) {
+                return Ok(false);
+            }
+        }
+        let past = PastRow {
+            reason: Reason::Conflict,
+            at: now,
+            by: winner,
+            from: Some(from),
+            version: loser.version,
+            value: loser.value,
+        };
+        self.domain(domain)?.dirty = true;
+        self.dirty = true;
+        self.set_aside(domain, key, &past)?;
+        Ok(true)
+    }
+
+    /// Adds a version to history, and forgets the ones whose time is over.
+    fn set_aside(&mut self, domain: DomainId, key: KeyHash, past: &PastRow) -> Result<(), ReadError> {
+        let open = self.domain(domain)?;
+        open.row.past += 1;
+        open.row.conflicts += u64::from(past.reason == Reason::Conflict);
+        let (dom, number) = (open.dom, open.row.past);
+        let place = Place { dom, key };
+        let row = past.encode(place, &mut |device| self.tables.intern(device))?;
+        self.tables.history.insert((dom, tables::number(key), number), row.as_slice())?;
+        if past.reason == Reason::Conflict {
+            self.tables.conflicts.insert((dom, number), tables::number(key))?;
+        }
+        let gone = self.tables.prune_past(dom, key, past.at)?;
+        let open = self.domain(domain)?;
+        open.row.conflicts = open.row.conflicts.saturating_sub(gone);
+        Ok(())
+    }
+
+    /// Moves the cursor in a peer's log.
+    pub(crate) fn set_cursor(
+        &mut self,
+        peer: DeviceId,
+        domain: DomainId,
+        cursor: &Cursor,
+    ) -> Result<(), ReadError> {
+        let dom = self.domain(domain)?.dom;
+        let key = tables::cursor_key(&peer.0, dom);
+        self.tables.cursors.insert(&key, encode_cursor(cursor).as_slice())?;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// The head of a domain at this point of the transaction.
+    pub(crate) fn head(&mut self, domain: DomainId) -> Result<u64, ReadError> {
+        Ok(self.domain(domain)?.row.head)
+    }
+
+    fn begin_epoch(&mut self, dom: u32, first: u64, epoch: Epoch) -> Result<(), ReadError> {
+        self.tables.epochs.insert((dom, first), epoch)?;
+        let rows = self.tables.epochs.range(tables::all_numbers(dom))?.count();
+        if rows > EPOCHS_MAX {
+            let oldest = self.tables.epochs.range(tables::all_numbers(dom))?.next().transpose()?;
+            if let Some(oldest) = oldest.map(|(key, _)| key.value()) {
+                self.tables.epochs.remove(oldest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn add(&mut self, key: KeyHash, item: &[u8; 32]) {
+        self.row.summary.add(item);
+        for place in places(key) {
+            self.sums.entry(place).or_default().add(item);
+        }
+    }
+
+    fn subtract(&mut self, key: KeyHash, item: &[u8; 32]) {
+        self.row.summary.remove(item);
+        for place in places(key) {
+            self.sums.entry(place).or_default().remove(item);
+        }
+    }
+}
+
+/// The rows of `sums` that count `key`.
+pub(crate) fn places(key: KeyHash) -> [(u8, u16); 2] {
+    let prefix = |bits| u16::try_from(key.prefix(bits)).expect("at most 16 bits");
+    [(8, prefix(8)), (16, prefix(16))]
+}
+
+/// What became of a record that arrived.
+pub(crate) struct Joined {
+    /// It is the version that stands now, and was not before.
+    pub(crate) changed: bool,
+    /// A version that its winner did not know was newly set aside.
+    pub(crate) conflict: bool,
+}
+
+/// Whether two versions of a record differ and the greater one was written
+/// without seeing the other.
+fn are_conflict(a: &Version, b: &Version) -> bool {
+    let (winner, loser) = if a > b { (a, b) } else { (b, a) };
+    !winner.knew(loser) && (winner.deleted != loser.deleted || winner.value != loser.value)
+}
+
+/// The device of a local number.
+pub(crate) fn resolve(
+    devices: &impl ReadableTable<u32, &'static [u8; 32]>,
+    number: u32,
+) -> Result<DeviceId, ReadError> {
+    let row = devices.get(number)?.ok_or_else(|| ReadError::damaged("an unknown device number"))?;
+    Ok(DeviceId(*row.value()))
+}
+
+impl Tables<'_> {
+    /// The local number of a device, given out if need be.
+    pub(crate) fn intern(&mut self, device: DeviceId) -> Result<u32, ReadError> {
+        if let Some(row) = self.device_numbers.get(&device.0)? {
+            return Ok(row.value());
+        }
+        let number = self.devices.last()?.map_or(0, |(number, _)| number.value() + 1);
+        self.devices.insert(number, &device.0)?;
+        self.device_numbers.insert(&device.0, number)?;
+        Ok(number)
+    }
+}

@@ -1,0 +1,243 @@
+//! Computes everything again that the store keeps besides the records, and
+//! compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinsync_protocol::id::{DomainId, KeyHash};
+use kinsync_protocol::item;
+use kinsync_protocol::record::Record;
+use kinsync_protocol::sums::Summary;
+
+use crate::apply::{EPOCHS_MAX, places};
+use crate::error::ReadError;
+use crate::rows::{DomainRow, Reason};
+use crate::snapshot::StoreSnapshot;
+use crate::tables;
+
+/// Faults listed in one report; the rest is counted.
+const FAULTS_MAX: usize = 100;
+
+/// What a check found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Report {
+    /// Domains looked at.
+    pub domains: u64,
+    /// Items looked at, tombstones included.
+    pub items: u64,
+    /// Versions in history looked at.
+    pub past: u64,
+    /// How many faults there are.
+    pub count: u64,
+    /// The first of them.
+    pub faults: Vec<Fault>,
+}
+
+impl Report {
+    /// Whether everything fits.
+    pub fn is_sound(&self) -> bool {
+        self.count == 0
+    }
+
+    fn note(&mut self, domain: DomainId, key: Option<KeyHash>, what: impl Into<String>) {
+        self.count += 1;
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(Fault { domain, key, what: what.into() });
+        }
+    }
+}
+
+/// Something that does not fit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// In which domain.
+    pub domain: DomainId,
+    /// At which record, if at one.
+    pub key: Option<KeyHash>,
+    /// What.
+    pub what: String,
+}
+
+impl StoreSnapshot {
+    /// Reads the whole store and compares every value with its hash, and every
+    /// sum, index, log row, count, history row and epoch with the records.
+    ///
+    /// Takes some seconds for each million records.
+    ///
+    /// # Errors
+    /// [`ReadError`] only if the database itself cannot be read on; damaged
+    /// rows are faults in the report.
+    pub fn check(&self) -> Result<Report, ReadError> {
+        let mut report = Report::default();
+        for row in self.view.domains.range::<u32>(..)? {
+            let (dom, row) = row?;
+            report.domains += 1;
+            match DomainRow::decode(row.value()) {
+                Ok(row) => self.check_domain(dom.value(), &row, &mut report)?,
+                Err(error) => report.note(DomainId([0; 16]), None, error.to_string()),
+            }
+        }
+        Ok(report)
+    }
+
+    fn check_domain(&self, dom: u32, row: &DomainRow, report: &mut Report) -> Result<(), ReadError> {
+        let domain = row.id;
+        if self.dom(domain)? != Some(dom) {
+            report.note(domain, None, "the domain's number leads elsewhere");
+        }
+        let (mut all, mut live) = (Summary::EMPTY, 0);
+        let mut sums: BTreeMap<(u8, u16), Summary> = BTreeMap::new();
+        let mut log: BTreeMap<u64, KeyHash> = BTreeMap::new();
+        for item in self.view.items.range(tables::all_items(dom))? {
+            let (place, bytes) = item?;
+            let key = tables::key_hash(place.value().1);
+            report.items += 1;
+            let item = match self.decode_item(dom, key, bytes.value()) {
+                Ok(row) => row.item,
+                Err(ReadError::Damaged { what }) => {
+                    report.note(domain, Some(key), what);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let hash = item::item_hash(domain, key, &item.version);
+            all.add(&hash);
+            for place in places(key) {
+                sums.entry(place).or_default().add(&hash);
+            }
+            live += u64::from(!item.version.deleted);
+            if log.insert(item.seq, key).is_some() {
+                report.note(domain, Some(key), "two items share a log position");
+            }
+            if item::key_hash(domain, &item.key) != key {
+                report.note(domain, Some(key), "an item under another key's hash");
+            }
+            match self.view.records.get(tables::record_key(dom, &item.key).as_slice())? {
+                None => report.note(domain, Some(key), "an item without a record row"),
+                Some(value) => {
+                    let value = value.value().map(<[u8]>::to_vec);
+                    let record = Record { key: item.key, version: item.version, value };
+                    if let Err(error) = record.check() {
+                        report.note(domain, Some(key), error.to_string());
+                    }
+                }
+            }
+        }
+        self.check_indexes(dom, row, (all, live), &sums, &log, report)?;
+        self.check_past(dom, row, report)?;
+        self.check_epochs(dom, row, report)
+    }
+
+    fn check_indexes(
+        &self,
+        dom: u32,
+        row: &DomainRow,
+        (all, live): (Summary, u64),
+        sums: &BTreeMap<(u8, u16), Summary>,
+        log: &BTreeMap<u64, KeyHash>,
+        report: &mut Report,
+    ) -> Result<(), ReadError> {
+        let domain = row.id;
+        if row.summary != all {
+            report.note(domain, None, "the root does not fit the items");
+        }
+        if row.live != live {
+            report.note(domain, None, format!("{} live records are counted, {live} exist", row.live));
+        }
+        if log.last_key_value().is_some_and(|(last, _)| *last > row.head) {
+            report.note(domain, None, "an item beyond the end of the log");
+        }
+        let mut rows = 0;
+        for sum in self.view.sums.range((dom, 0, 0)..=(dom, u8::MAX, u16::MAX))? {
+            let (place, sum) = sum?;
+            let (_, level, prefix) = place.value();
+            rows += 1;
+            if sums.get(&(level, prefix)) != Some(&Summary::from_bytes(sum.value())) {
+                report.note(domain, None, format!("the sum of {prefix:x} at {level} bits does not fit"));
+            }
+        }
+        if rows != sums.len() {
+            report.note(domain, None, format!("{rows} sums are stored, {} are needed", sums.len()));
+        }
+        let mut rows = 0;
+        for entry in self.view.log.range(tables::all_numbers(dom))? {
+            let (place, key) = entry?;
+            let key = tables::key_hash(key.value());
+            rows += 1;
+            if log.get(&place.value().1) != Some(&key) {
+                report.note(domain, Some(key), "a log row that fits no item");
+            }
+        }
+        if rows != log.len() {
+            report.note(domain, None, format!("{rows} log rows for {} items", log.len()));
+        }
+        let mut rows = 0;
+        self.scan_records(dom, "", None, |_, _| {
+            rows += 1;
+            true
+        })?;
+        if rows != log.len() {
+            report.note(domain, None, format!("{rows} records for {} items", log.len()));
+        }
+        Ok(())
+    }
+
+    fn check_past(&self, dom: u32, row: &DomainRow, report: &mut Report) -> Result<(), ReadError> {
+        let domain = row.id;
+        let mut conflicts = BTreeSet::new();
+        for past in self.view.history.range((dom, 0, 0)..=(dom, u128::MAX, u64::MAX))? {
+            let (place, bytes) = past?;
+            let (_, key, number) = place.value();
+            let key = tables::key_hash(key);
+            report.past += 1;
+            if number > row.past {
+                report.note(domain, Some(key), "a history row beyond the last number");
+            }
+            match self.decode_past(dom, key, bytes.value()) {
+                Err(ReadError::Damaged { what }) => report.note(domain, Some(key), what),
+                Err(error) => return Err(error),
+                Ok(past) => {
+                    if past.reason == Reason::Conflict {
+                        conflicts.insert((number, key));
+                    }
+                    let right = past.value.as_deref().map(item::value_hash);
+                    if right.is_some_and(|right| right != past.version.value) {
+                        report.note(domain, Some(key), "a value in history is not the one written");
+                    }
+                }
+            }
+        }
+        let mut listed = BTreeSet::new();
+        for conflict in self.view.conflicts.range(tables::all_numbers(dom))? {
+            let (place, key) = conflict?;
+            listed.insert((place.value().1, tables::key_hash(key.value())));
+        }
+        if listed != conflicts || row.conflicts != conflicts.len() as u64 {
+            report.note(
+                domain,
+                None,
+                format!(
+                    "{} conflicts in history, {} listed, {} counted",
+                    conflicts.len(),
+                    listed.len(),
+                    row.conflicts
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_epochs(&self, dom: u32, row: &DomainRow, report: &mut Report) -> Result<(), ReadError> {
+        let (mut rows, mut last) = (0, 0);
+        for epoch in self.view.epochs.range(tables::all_numbers(dom))? {
+            rows += 1;
+            last = epoch?.0.value().1;
+        }
+        if rows > EPOCHS_MAX {
+            report.note(row.id, None, format!("{rows} epochs are kept"));
+        }
+        if last > row.head || (rows == 0) != (row.head == 0) {
+            report.note(row.id, None, "the epochs do not fit the log");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,278 @@
+//! What can be asked of the writer.
+//!
+//! A job checks everything before it changes anything, so one that is refused
+//! leaves no trace among the others of its commit.
+
+use std::collections::BTreeMap;
+
+use kinsync_protocol::id::{DeviceId, DomainId};
+use kinsync_protocol::limits::VALUE_BYTES_MAX;
+use kinsync_protocol::record::{Key, Version};
+use kinsync_protocol::snapshot::Batch;
+use kinsync_protocol::stamp::{Hlc, UnixMillis};
+use redb::ReadableTable;
+
+use crate::apply::{Stop, Tx};
+use crate::error::{ReadError, WriteError};
+
+/// Bytes of a domain's name. Long enough for a reversed host name and a path.
+pub const DOMAIN_NAME_BYTES_MAX: usize = 128;
+
+type Run<T> = Box<dyn FnOnce(&mut Tx<'_>) -> Result<T, Stop> + Send>;
+
+/// One request to the writer, answered with a `T`.
+///
+/// Jobs are done in the order in which they are submitted.
+#[must_use = "a job does nothing until it is submitted"]
+pub struct Job<T> {
+    run: Run<T>,
+    pub(crate) bytes: usize,
+    pub(crate) bulk: bool,
+}
+
+/// How a [`Job::put_many`] went.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PutMany {
+    /// Records that got a new version.
+    pub written: u64,
+    /// Records that held the same value already, and were left alone.
+    pub equal: u64,
+}
+
+/// How a [`Job::apply`] went.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Applied {
+    /// Records in the batches.
+    pub received: u64,
+    /// Records that have a new version now.
+    pub changed: u64,
+    /// Versions newly set aside because their winner did not know them.
+    pub conflicts: u64,
+    /// Records that contradict themselves and were left out.
+    pub refused: u64,
+    /// The log of each domain of the batches: last position before and now.
+    pub domains: BTreeMap<DomainId, (u64, u64)>,
+}
+
+impl<T> Job<T> {
+    pub(crate) fn new(run: impl FnOnce(&mut Tx<'_>) -> Result<T, Stop> + Send + 'static) -> Self {
+        Self { run: Box::new(run), bytes: 0, bulk: false }
+    }
+}
+
+impl Job<Version> {
+    /// Writes a value, also one equal to the value that stands.
+    ///
+    /// # Errors
+    /// [`WriteError::ValueTooLarge`], [`WriteError::NoLaterStamp`].
+    pub fn put(domain: DomainId, key: Key, value: Vec<u8>, now: UnixMillis) -> Self {
+        let bytes = value.len();
+        let mut job = Self::new(move |tx| {
+            check_value(&value)?;
+            tx.write(domain, &key, Some(value), now)
+        });
+        job.bytes = bytes;
+        job
+    }
+
+    /// Deletes a record. Its value stays in history.
+    ///
+    /// # Errors
+    /// [`WriteError::NotFound`] if there is none, [`WriteError::NoLaterStamp`].
+    pub fn delete(domain: DomainId, key: Key, now: UnixMillis) -> Self {
+        Self::new(move |tx| {
+            let live = tx.item(domain, &key)?.is_some_and(|old| !old.item.version.deleted);
+            if !live {
+                return Err(Stop::Refused(WriteError::NotFound));
+            }
+            tx.write(domain, &key, None, now)
+        })
+    }
+
+    /// Writes the value of a version in history as a new version.
+    ///
+    /// # Errors
+    /// [`WriteError::NotFound`] if history holds no such version or it is a
+    /// deletion, [`WriteError::Damaged`] if its value is not the one written.
+    pub fn restore(domain: DomainId, key: Key, number: u64, now: UnixMillis) -> Self {
+        Self::new(move |tx| {
+            let past = tx.past(domain, &key, number)?;
+            let value = past.and_then(|past| past.value).ok_or(Stop::Refused(WriteError::NotFound))?;
+            tx.write(domain, &key, Some(value), now)
+        })
+    }
+}
+
+impl Job<PutMany> {
+    /// Writes the values that differ from those that stand. One transaction:
+    /// all or none.
+    ///
+    /// # Errors
+    /// [`WriteError::ValueTooLarge`] for any of them, [`WriteError::NoLaterStamp`].
+    pub fn put_many(domain: DomainId, records: Vec<(Key, Vec<u8>)>, now: UnixMillis) -> Self {
+        let bytes = records.iter().map(|(_, value)| value.len()).sum();
+        let mut job = Self::new(move |tx| {
+            for (key, value) in &records {
+                check_value(value)?;
+                if tx.item(domain, key)?.is_some_and(|old| old.item.version.stamp.time >= Hlc::MAX) {
+                    return Err(Stop::Refused(WriteError::NoLaterStamp));
+                }
+            }
+            let mut counts = PutMany::default();
+            for (key, value) in records {
+                if tx.value(domain, &key)?.as_ref() == Some(&value) {
+                    counts.equal += 1;
+                } else {
+                    tx.write(domain, &key, Some(value), now)?;
+                    counts.written += 1;
+                }
+            }
+            Ok(counts)
+        });
+        job.bytes = bytes;
+        job
+    }
+}
+
+impl Job<Applied> {
+    /// Takes in what a device delivered: records, and the cursors that cover
+    /// them, in one transaction.
+    ///
+    /// Trust is read in that same transaction, so nothing from a device
+    /// commits after its revocation has. Batches of a first copy may be
+    /// answered before they are on disk; after a crash their cursor is gone
+    /// with them.
+    ///
+    /// # Errors
+    /// [`WriteError::NotTrusted`].
+    pub fn apply(from: DeviceId, batches: Vec<Batch>, now: UnixMillis) -> Self {
+        let bytes = batches
+            .iter()
+            .flat_map(|batch| &batch.records)
+            .map(|record| record.value.as_ref().map_or(0, Vec::len))
+            .sum();
+        let copying = |batch: &Batch| batch.cursor.as_ref().is_some_and(|cursor| cursor.after.is_some());
+        let bulk = !batches.is_empty() && batches.iter().all(copying);
+        let mut job = Self::new(move |tx| {
+            if !tx.may_write(from)? {
+                return Err(Stop::Refused(WriteError::NotTrusted { peer: from }));
+            }
+            let mut applied = Applied::default();
+            for batch in batches {
+                let before = tx.head(batch.domain)?;
+                for record in batch.records {
+                    applied.received += 1;
+                    if let Err(error) = record.check() {
+                        tracing::warn!(peer = %from, key = %record.key, %error, "record refused");
+                        applied.refused += 1;
+                        continue;
+                    }
+                    let joined = tx.join(batch.domain, record, from, now)?;
+                    applied.changed += u64::from(joined.changed);
+                    applied.conflicts += u64::from(joined.conflict);
+                }
+                if let Some(cursor) = &batch.cursor {
+                    tx.set_cursor(from, batch.domain, cursor)?;
+                }
+                let head = tx.head(batch.domain)?;
+                applied.domains.entry(batch.domain).or_insert((before, head)).1 = head;
+            }
+            Ok(applied)
+        });
+        (job.bytes, job.bulk) = (bytes, bulk);
+        job
+    }
+}
+
+impl Job<()> {
+    /// Notes the names of domains, so that people see them instead of ids.
+    ///
+    /// # Errors
+    /// [`WriteError::TextTooLong`] above [`DOMAIN_NAME_BYTES_MAX`].
+    pub fn name_domains(names: Vec<String>) -> Self {
+        Self::new(move |tx| {
+            for name in &names {
+                check_text(name, DOMAIN_NAME_BYTES_MAX)?;
+            }
+            for name in names {
+                let id = DomainId::of(&name);
+                let known = tx.tables.domain_names.get(&id.0)?.is_some();
+                if !known {
+                    tx.tables.domain_names.insert(&id.0, name.as_str())?;
+                    tx.dirty = true;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn check_value(value: &[u8]) -> Result<(), Stop> {
+    if value.len() > VALUE_BYTES_MAX {
+        let refused = WriteError::ValueTooLarge { bytes: value.len(), limit: VALUE_BYTES_MAX };
+        return Err(Stop::Refused(refused));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_text(text: &str, limit: usize) -> Result<(), Stop> {
+    if text.len() > limit {
+        return Err(Stop::Refused(WriteError::TextTooLong { bytes: text.len(), limit }));
+    }
+    Ok(())
+}
+
+/// A job and the place of its answer, without its type.
+pub(crate) trait Queued: Send {
+    /// Does it within a transaction. An error ends the transaction.
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), ReadError>;
+    /// Answers, with the failure of the commit if there was one.
+    fn finish(self: Box<Self>, failed: Option<WriteError>);
+    fn bytes(&self) -> usize;
+    fn is_bulk(&self) -> bool;
+}
+
+pub(crate) struct Pending<T, F> {
+    run: Option<Run<T>>,
+    outcome: Result<T, WriteError>,
+    reply: F,
+    bytes: usize,
+    bulk: bool,
+}
+
+impl<T: Send, F> Pending<T, F> {
+    pub(crate) fn new(job: Job<T>, reply: F) -> Self {
+        let Job { run, bytes, bulk } = job;
+        Self { run: Some(run), outcome: Err(WriteError::Closed), reply, bytes, bulk }
+    }
+}
+
+impl<T: Send, F: FnOnce(Result<T, WriteError>) + Send> Queued for Pending<T, F> {
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), ReadError> {
+        let Some(run) = self.run.take() else { return Ok(()) };
+        match run(tx) {
+            Ok(value) => self.outcome = Ok(value),
+            Err(Stop::Refused(refused)) => self.outcome = Err(refused),
+            Err(Stop::Failed(failed)) => return Err(failed),
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, failed: Option<WriteError>) {
+        let Self { outcome, reply, .. } = *self;
+        reply(match (outcome, failed) {
+            // A refusal stands whatever became of the commit.
+            (Err(refused), _) if refused != WriteError::Closed => Err(refused),
+            (_, Some(failed)) => Err(failed),
+            (outcome, None) => outcome,
+        });
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.bulk
+    }
+}

@@ -1,0 +1,241 @@
+//! The store as others use it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use kinsync_protocol::id::{DeviceId, DomainId};
+use kinsync_protocol::record::{Key, Version};
+use kinsync_protocol::snapshot::{Batch, Epoch};
+use kinsync_protocol::stamp::{HybridClock, UnixMillis};
+use redb::ReadableDatabase;
+
+use crate::apply::Memory;
+use crate::ballast::Ballast;
+use crate::commit::Commit;
+use crate::disk::Access;
+use crate::error::{OpenError, ReadError, WriteError};
+use crate::job::{Applied, Job, Pending, PutMany, Queued};
+use crate::open::{self, Core, FileMedium, State};
+use crate::snapshot::StoreSnapshot;
+use crate::writer::Writer;
+
+/// Memory for pages of the file. More makes no read faster; the database's
+/// own default of 1 GiB is too much for a phone.
+pub const CACHE_BYTES: usize = 64 << 20;
+
+/// Room kept back on the disk: enough to finish the commit under way.
+pub const BALLAST_BYTES: u64 = 4 << 20;
+
+/// How to open a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The device that owns it.
+    pub device: DeviceId,
+    /// A fresh random number: names the log positions given out from now on,
+    /// so that a store restored from a backup is noticed by those who
+    /// remember positions that it no longer has.
+    pub epoch_seed: u64,
+    /// Memory for pages of the file; [`CACHE_BYTES`].
+    pub cache_bytes: usize,
+    /// Size of the reserve beside the file; [`BALLAST_BYTES`]. 0 for none.
+    pub ballast_bytes: u64,
+}
+
+impl Options {
+    /// The usual options.
+    pub fn new(device: DeviceId, epoch_seed: u64) -> Self {
+        Self { device, epoch_seed, cache_bytes: CACHE_BYTES, ballast_bytes: BALLAST_BYTES }
+    }
+}
+
+/// A durable store of records, open in this process alone.
+///
+/// Reads take a snapshot each and never wait; writes go through one thread.
+/// Dropping it finishes the writes that were submitted and closes the file.
+pub struct Store {
+    core: Arc<Core>,
+    queue: Option<Sender<Box<dyn Queued>>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the store at `path`, creating it if there is no file.
+    ///
+    /// On a full disk an existing store opens for reading.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        open::create_file(path, options.device)?;
+        let ballast = (options.ballast_bytes > 0).then(|| open::beside(path, "ballast"));
+        let ballast = Ballast::new(ballast, options.ballast_bytes);
+        let medium = Box::new(FileMedium { path: path.to_owned() });
+        Self::start(Core::new(medium, ballast, options.device, options.cache_bytes), options.epoch_seed)
+    }
+
+    pub(crate) fn start(core: Core, epoch_seed: Epoch) -> Result<Self, OpenError> {
+        let clock = match core.reopen(Access::Write) {
+            Err(OpenError::DiskFull) => {
+                core.set_state(State::DiskFull);
+                core.reopen(Access::ReadOnly)?
+            }
+            opened => opened?,
+        };
+        // The file may be open thanks to the ballast alone.
+        if core.ballast.is_given_up() || core.ballast.build().is_err() {
+            tracing::warn!("the disk is full: the store opens for reading");
+            core.set_state(State::DiskFull);
+        }
+        let memory = Memory {
+            device: core.device,
+            epoch: epoch_seed.max(1),
+            clock: HybridClock { last: clock },
+            started: false,
+            once: Default::default(),
+        };
+        let core = Arc::new(core);
+        let (queue, jobs) = mpsc::channel();
+        let writer = Writer::new(Arc::clone(&core), jobs, memory);
+        let writer = thread::Builder::new()
+            .name("kinsync-store".into())
+            .spawn(|| writer.run())
+            .map_err(OpenError::Io)?;
+        Ok(Self { core, queue: Some(queue), writer: Some(writer) })
+    }
+
+    /// Takes a consistent view of the store. Keep it for one step of work
+    /// only: while it lives, replaced pages cannot be used again.
+    pub fn snapshot(&self) -> Result<StoreSnapshot, ReadError> {
+        let database = self.core.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or(ReadError::Closed)?;
+        StoreSnapshot::new(database.database.begin_read()?, Arc::clone(&self.core.damaged))
+    }
+
+    /// Reads within a snapshot, behind a fence: damage in the file that makes
+    /// the database panic comes back as an error.
+    pub fn read<T>(&self, read: impl FnOnce(&StoreSnapshot) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let read = std::panic::AssertUnwindSafe(|| read(&self.snapshot()?));
+        std::panic::catch_unwind(read)
+            .unwrap_or_else(|panic| Err(ReadError::damaged(open::panic_text(&*panic))))
+    }
+
+    /// Hands a job to the writer and returns. `reply` is called on the
+    /// writer's thread once the job is committed or refused; it must not wait
+    /// for another write.
+    pub fn submit<T: Send + 'static>(
+        &self,
+        job: Job<T>,
+        reply: impl FnOnce(Result<T, WriteError>) + Send + 'static,
+    ) {
+        let pending = Box::new(Pending::new(job, reply));
+        match &self.queue {
+            Some(queue) => {
+                if let Err(unsent) = queue.send(pending) {
+                    unsent.0.finish(Some(WriteError::Closed));
+                }
+            }
+            None => pending.finish(Some(WriteError::Closed)),
+        }
+    }
+
+    /// Does a job and waits for its commit. Not for async code, nor within a
+    /// reply or a subscriber.
+    pub fn write<T: Send + 'static>(&self, job: Job<T>) -> Result<T, WriteError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.submit(job, move |result| {
+            // Nobody waits only if this thread is gone.
+            let _ = reply.send(result);
+        });
+        answer.recv().unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// [`Job::put`], waiting for its commit.
+    pub fn put(
+        &self,
+        domain: DomainId,
+        key: Key,
+        value: Vec<u8>,
+        now: UnixMillis,
+    ) -> Result<Version, WriteError> {
+        self.write(Job::put(domain, key, value, now))
+    }
+
+    /// [`Job::put_many`], waiting for its commit.
+    pub fn put_many(
+        &self,
+        domain: DomainId,
+        records: Vec<(Key, Vec<u8>)>,
+        now: UnixMillis,
+    ) -> Result<PutMany, WriteError> {
+        self.write(Job::put_many(domain, records, now))
+    }
+
+    /// [`Job::delete`], waiting for its commit.
+    pub fn delete(&self, domain: DomainId, key: Key, now: UnixMillis) -> Result<Version, WriteError> {
+        self.write(Job::delete(domain, key, now))
+    }
+
+    /// [`Job::restore`], waiting for its commit.
+    pub fn restore(
+        &self,
+        domain: DomainId,
+        key: Key,
+        number: u64,
+        now: UnixMillis,
+    ) -> Result<Version, WriteError> {
+        self.write(Job::restore(domain, key, number, now))
+    }
+
+    /// [`Job::apply`], waiting for its commit.
+    pub fn apply(&self, from: DeviceId, batches: Vec<Batch>, now: UnixMillis) -> Result<Applied, WriteError> {
+        self.write(Job::apply(from, batches, now))
+    }
+
+    /// Calls `subscriber` with every commit from now on, on the writer's
+    /// thread, before the jobs of the commit are answered. It must be quick
+    /// and must not wait for a write.
+    pub fn on_commit(&self, subscriber: impl FnMut(&Commit) + Send + 'static) {
+        self.core.subscribe(Box::new(subscriber));
+    }
+
+    /// The device that owns the store.
+    pub fn device(&self) -> DeviceId {
+        self.core.device
+    }
+
+    /// How the store stands with writing.
+    pub fn state(&self) -> State {
+        self.core.state()
+    }
+
+    /// How many times a record was read whose hashes did not fit.
+    pub fn damaged(&self) -> u64 {
+        self.core.damaged.load(Ordering::Relaxed)
+    }
+
+    /// The length of the store file in bytes.
+    pub fn bytes(&self) -> std::io::Result<u64> {
+        self.core.medium.bytes()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("device", &self.core.device).field("state", &self.state()).finish()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take() {
+            // The last handle may be dropped by a reply, on the writer's own
+            // thread, which cannot wait for itself.
+            if writer.thread().id() != thread::current().id() && writer.join().is_err() {
+                tracing::error!("the writer's thread failed");
+            }
+        }
+    }
+}
