@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kinsync_tests::fuzz::{Crash, TARGETS, Target, corpus};
+use kinsync_tests::fuzz::{Crash, corpus, targets};
 
 /// Mutations for each target in an ordinary run: a second or two.
 const RUNS: u64 = 20_000;
@@ -22,7 +22,7 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 }
 
 fn attack(name: &str) {
-    let target: &Target = TARGETS.iter().find(|target| target.name == name).unwrap();
+    let target = targets().into_iter().find(|target| target.name == name).unwrap();
     let outcome = target.campaign(number(RUNS_VARIABLE, RUNS), number(SEED_VARIABLE, SEED));
     if let Err(Crash { target, input }) = outcome {
         let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -43,17 +43,26 @@ macro_rules! attack_each {
         #[test]
         fn every_target_is_attacked() {
             let attacked = BTreeSet::from([$(stringify!($name)),*]);
-            assert_eq!(attacked, TARGETS.iter().map(|target| target.name).collect());
+            assert_eq!(attacked, targets().iter().map(|target| target.name).collect());
         }
     };
 }
-attack_each!(code, sync_request, sync_response, sync_session, ticket);
+attack_each!(
+    code,
+    pairing_host,
+    pairing_request,
+    pairing_response,
+    sync_request,
+    sync_response,
+    sync_session,
+    ticket,
+);
 
 #[test]
 fn every_kept_input_has_a_target() {
     let Ok(folders) = std::fs::read_dir(corpus("").as_path()) else { return };
     for folder in folders {
         let name = folder.unwrap().file_name();
-        assert!(TARGETS.iter().any(|target| name == target.name), "no target reads {}", name.display());
+        assert!(targets().iter().any(|target| name == target.name), "no target reads {}", name.display());
     }
 }

@@ -11,7 +11,7 @@ use fastrand::Rng;
 
 mod targets;
 
-pub use targets::TARGETS;
+pub use targets::targets;
 
 /// Mutated inputs grow to this: beyond the buffers that readers use, far below what makes a run slow.
 pub const INPUT_BYTES_MAX: usize = 4 << 10;
@@ -25,6 +25,8 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
     /// Reads the bytes. Panics if reading breaks a rule of the reader.
     pub run: fn(&[u8]),
+    /// How much dearer a run is than reading a message. A campaign does as many fewer.
+    pub cost: u64,
 }
 
 /// An input that made a target panic.
@@ -37,7 +39,8 @@ pub struct Crash {
 }
 
 impl Target {
-    /// Runs the target on the kept inputs, the seeds, and `runs` mutations of both.
+    /// Runs the target on the kept inputs, the seeds, and `runs` mutations of both, divided by
+    /// its cost.
     ///
     /// # Errors
     ///
@@ -51,7 +54,7 @@ impl Target {
         inputs.extend((self.seeds)());
         inputs.iter().try_for_each(|input| self.check(input))?;
         let mut random = Rng::with_seed(seed);
-        for _ in 0..runs {
+        for _ in 0..runs / self.cost {
             self.check(&mutated(&inputs, &mut random))?;
         }
         Ok(())
@@ -160,6 +163,7 @@ fn a_planted_fault_is_found_and_made_small() {
         name: "planted",
         seeds: || vec![b"hello, world, this is long".to_vec()],
         run: |bytes| assert!(!bytes.contains(&0x5f), "a string without end"),
+        cost: 1,
     };
     let crash = planted.campaign(2_000, 1).expect_err("the fault is there");
     assert_eq!(crash, Crash { target: "planted", input: vec![0x5f] });
