@@ -231,11 +231,12 @@ fn unnumbered_promise(source: &Source) -> Vec<Finding> {
 
 fn forbidden_import(source: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
+    let tests_begin = source.tests_begin();
     for (folder, words, reason) in FORBIDDEN {
         if !source.path.starts_with(folder) {
             continue;
         }
-        for (number, line) in source.code_lines().take_while(|(number, _)| *number < source.tests_begin()) {
+        for (number, line) in source.code_lines().take_while(|(number, _)| *number < tests_begin) {
             let named = words.iter().filter(|word| names(line, word));
             found.extend(named.map(|word| source.finding(number, format!("names `{word}`: {reason}"))));
         }
@@ -270,6 +271,7 @@ fn answer_thrown_away(source: &Source) -> Vec<Finding> {
 fn in_tests(source: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
     // Under tokio's paused clock a sleep is an event like any other.
+    let tests_begin = source.tests_begin();
     let paused_clock = source.code.contains("start_paused");
     for (number, line) in source.code_lines() {
         if line.contains("#[ignore") {
@@ -279,7 +281,7 @@ fn in_tests(source: &Source) -> Vec<Finding> {
             found.push(source.finding(number, "name the behaviour as a sentence, without `test_`"));
         }
         let pauses = line.contains("thread::sleep")
-            || line.contains("time::sleep(") && !paused_clock && number >= source.tests_begin();
+            || line.contains("time::sleep(") && !paused_clock && number >= tests_begin;
         if pauses && source.path != MAY_SLEEP {
             found.push(
                 source.finding(number, format!("a pause decides nothing: wait for the event ({MAY_SLEEP})")),

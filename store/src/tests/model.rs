@@ -27,7 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..12_u8, 0..4_u8).prop_map(|(key, value)| Step::Put(key, value)),
         2 => (0..12_u8).prop_map(Step::Delete),
-        4 => (any::<bool>(), prop::collection::vec(record, 0..6)).prop_map(|(peer, records)| Step::Apply(peer, records)),
+        4 => (any::<bool>(), prop::collection::vec(record, 0..6)).prop_map(|(peer, all)| Step::Apply(peer, all)),
         1 => Just(Step::Reopen),
     ]
 }
