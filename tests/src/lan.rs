@@ -15,6 +15,8 @@ use std::thread::JoinHandle;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 
+use crate::wait::until;
+
 /// The most hosts on one switch: what the last byte of an address can number.
 pub const HOSTS_MAX: usize = 200;
 
@@ -88,6 +90,7 @@ impl Lan {
             lan.attach(number, &host)?;
             lan.hosts.push(host);
         }
+        (0..hosts).for_each(|index| lan.wait_for_carrier(index));
         Ok(lan)
     }
 
@@ -132,6 +135,7 @@ impl Lan {
         self.port(index, "up");
         self.port(index, "master br0");
         self.flood_multicast(index);
+        self.wait_for_carrier(index);
     }
 
     /// Stops all multicast on the switch, as guest Wi-Fi does. Everything else goes on.
@@ -160,6 +164,18 @@ impl Lan {
             host.namespace.ip(&command)?;
         }
         Ok(())
+    }
+
+    /// The kernel notices a new carrier some time later, up to a second on a busy machine. Until then frames are lost.
+    fn wait_for_carrier(&self, index: usize) {
+        let port = format!("-o -d link show p{}", index + 1);
+        until("the switch forwards the frames of a host", || {
+            self.switch.ip(&port).is_ok_and(|shown| shown.contains("state forwarding")).then_some(())
+        });
+        let host = self.host(index);
+        until("a host sees its carrier", || {
+            host.namespace.ip("-o link show eth0").is_ok_and(|shown| shown.contains("state UP")).then_some(())
+        });
     }
 
     fn port(&self, index: usize, setting: &str) {
@@ -246,7 +262,7 @@ impl Namespace {
         job()
     }
 
-    fn ip(&self, arguments: &str) -> Result<(), LanError> {
+    fn ip(&self, arguments: &str) -> Result<String, LanError> {
         std::thread::scope(|scope| scope.spawn(|| self.enter(|| ip(arguments))).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -260,11 +276,12 @@ impl Drop for Running {
     }
 }
 
-fn ip(arguments: &str) -> Result<(), LanError> {
+/// Runs the `ip` command and returns what it printed.
+fn ip(arguments: &str) -> Result<String, LanError> {
     let words = arguments.split_whitespace();
     let output = Command::new("ip").args(words).output().map_err(LanError::Missing)?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(LanError::Refused { command: format!("ip {arguments}"), reason })

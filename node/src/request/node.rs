@@ -1,5 +1,7 @@
 //! The node itself: how it is, how it is set up, and its end.
 
+use kinsync_protocol::id::DeviceId;
+use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
 
 use super::{PeerRow, Request};
@@ -74,6 +76,14 @@ pub struct SelfRow {
     pub reach: Vec<String>,
     /// Where its files are.
     pub home: String,
+}
+
+impl SelfRow {
+    /// The device that [`SelfRow::peer_id`] names.
+    pub fn device(&self) -> Option<DeviceId> {
+        let peer: PeerId = self.peer_id.parse().ok()?;
+        DeviceId::from_peer_id_bytes(&peer.to_bytes())
+    }
 }
 
 /// One domain in a status.

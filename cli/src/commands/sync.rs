@@ -1,0 +1,66 @@
+//! `kinsync sync [P]`: one pass now, and how it went.
+
+use kinsync::Kind;
+use kinsync::request::{SyncNow, SyncOutcome, SyncRow, SyncRows};
+
+use super::Run;
+use crate::args::Sync;
+use crate::failure::{Failure, Result};
+use crate::output::{Align, Page, Text, clean, count, table};
+use crate::reach::Class;
+
+/// Syncs, waits for the end and tells it.
+pub(crate) async fn run(run: &Run, args: Sync) -> Result<()> {
+    let node = run.reach(Class::Bounded).await?;
+    let ask = SyncNow { peer: args.peer, wait: !args.no_wait, full: args.full, dry_run: args.dry_run };
+    let rows = node.ask(ask).await?;
+    run.out.result(&rows)?;
+    node.close().await?;
+    verdict(&rows)
+}
+
+/// The exit code: the first failure's; else whether anybody was reached.
+fn verdict(rows: &SyncRows) -> Result<()> {
+    if let Some(failure) = rows.peers.iter().find_map(|row| row.failure.clone()) {
+        return Err(failure.into());
+    }
+    let reached = |row: &SyncRow| row.outcome != SyncOutcome::Offline;
+    if rows.peers.is_empty() {
+        Err(Failure::new(Kind::NotPaired, "No other device is paired with this one.")
+            .hint("Pair one:  kinsync pair"))
+    } else if !rows.peers.iter().any(reached) {
+        Err(Failure::new(Kind::Unreachable, "No paired device was reached.")
+            .hint("Is it on, and on this network?  kinsync doctor"))
+    } else {
+        Ok(())
+    }
+}
+
+impl Text for SyncRows {
+    fn text(&self, _: Page) -> String {
+        let rows: Vec<Vec<String>> = self.peers.iter().map(line).collect();
+        table(&rows, &[Align::Left; 5], 0)
+    }
+}
+
+fn line(row: &SyncRow) -> Vec<String> {
+    let mut cells = vec![clean(&row.name)];
+    match row.outcome {
+        SyncOutcome::Equal | SyncOutcome::Would => {
+            cells.push(format!("pull {}", count(row.pull)));
+            cells.push(format!("push {}", count(row.push)));
+            cells.push(format!("blobs {}", count(row.blobs)));
+            let is_done = row.outcome == SyncOutcome::Equal;
+            cells.push(if is_done { seconds(row.duration_ms) } else { "not done".to_owned() });
+        }
+        SyncOutcome::Failed => cells.push("failed".to_owned()),
+        SyncOutcome::Offline => cells.push("offline".to_owned()),
+        SyncOutcome::Started => cells.push("started".to_owned()),
+    }
+    cells
+}
+
+/// `0.2 s`
+fn seconds(millis: u64) -> String {
+    format!("{}.{} s", millis / 1000, millis % 1000 / 100)
+}
