@@ -252,8 +252,7 @@ pub(crate) enum PeersAction {
     Rename {
         /// A name, four or more letters of the id, or the libp2p id
         peer: String,
-        /// The new name
-        #[arg(value_parser = parse::device_name)]
+        /// The new name; empty for the one that it gives itself
         name: String,
     },
     /// Remember an address, for networks without multicast

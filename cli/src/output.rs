@@ -151,6 +151,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// A page without colours at this time, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(now: Moment) -> Self {
+        Self { colour: false, now }
+    }
+
     /// Good news.
     pub(crate) fn green(self, text: &str) -> String {
         self.with("32", text)
@@ -166,9 +172,14 @@ impl Page {
         self.with("31", text)
     }
 
+    /// How long something has been so.
+    pub(crate) fn since(self, then: Moment) -> Duration {
+        self.now.since(then)
+    }
+
     /// How long ago something was, or a dash when it never was.
     pub(crate) fn ago(self, then: Option<Moment>) -> String {
-        match then.map(|then| self.now.since(then)) {
+        match then.map(|then| self.since(then)) {
             None => "–".to_owned(),
             Some(span) if span.as_secs() == 0 => "now".to_owned(),
             Some(span) => format!("{} ago", coarse(span)),

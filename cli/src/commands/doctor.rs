@@ -41,3 +41,39 @@ impl Text for DoctorRows {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use kinsync::clock::Moment;
+    use kinsync::request::DoctorRow;
+
+    use super::*;
+
+    #[test]
+    fn each_check_has_a_mark_and_each_fault_a_remedy() {
+        let row = |check: &str, level, text: &str, remedy: Option<&str>| DoctorRow {
+            check: check.to_owned(),
+            level,
+            text: text.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        };
+        let rows = vec![
+            row("store", Level::Ok, "readable, 19 216 records, 34 MB, no damage", None),
+            row("docker0", Level::Warn, "172.17.0.1 ignored for discovery (bridge)", None),
+            row(
+                "multicast",
+                Level::Bad,
+                "sent 3 queries, heard none back on wlan0: guest Wi-Fi, AP isolation or firewall UDP 5353",
+                Some("kinsync peers add-addr laptop 192.168.1.31"),
+            ),
+        ];
+        assert_snapshot!(DoctorRows { rows }.text(Page::at(Moment(0))), @r"
+        ✓ store      readable, 19 216 records, 34 MB, no damage
+        ! docker0    172.17.0.1 ignored for discovery (bridge)
+        ✗ multicast  sent 3 queries, heard none back on wlan0: guest Wi-Fi, AP isolation
+                     or firewall UDP 5353
+                     Remedy: kinsync peers add-addr laptop 192.168.1.31
+        ");
+    }
+}

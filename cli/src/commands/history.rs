@@ -3,9 +3,10 @@
 use kinsync::request::{History, HistoryKind, HistoryRows};
 
 use super::Run;
+use super::peers::short;
 use crate::args::Record;
 use crate::failure::Result;
-use crate::output::{Align, Page, Text, bytes, clean, table};
+use crate::output::{Align, Page, Text, bytes, clean, shorten, table};
 use crate::reach::Class;
 
 /// Prints them, newest first.
@@ -15,21 +16,26 @@ pub(crate) async fn run(run: &Run, args: Record) -> Result<()> {
     node.close().await
 }
 
+/// A version is never shortened, since people copy it: the name is.
+const NAME_COLUMNS: usize = 14;
+
 impl Text for HistoryRows {
     fn text(&self, _: Page) -> String {
-        let heads = ["VERSION", "WRITTEN", "BY", "SIZE", ""];
+        let heads = ["VERSION", "BY", "SIZE", ""];
         let mut rows = vec![heads.map(str::to_owned).to_vec()];
         rows.extend(self.rows.iter().map(|row| {
             vec![
                 row.version.clone(),
-                super::minute(row.at),
-                row.name.as_deref().map_or_else(|| row.device.clone(), clean),
+                shorten(
+                    &row.name.as_deref().map_or_else(|| short(&row.device).to_owned(), clean),
+                    NAME_COLUMNS,
+                ),
                 row.bytes.map_or_else(|| "–".to_owned(), bytes),
                 kind(row.kind).to_owned(),
             ]
         }));
         use Align::{Left, Right};
-        table(&rows, &[Left, Left, Left, Right, Left], 0)
+        table(&rows, &[Left, Left, Right, Left], 0)
     }
 }
 
@@ -39,5 +45,44 @@ fn kind(kind: HistoryKind) -> &'static str {
         HistoryKind::Deleted => "deleted",
         HistoryKind::LostConflict => "lost a conflict",
         HistoryKind::Replaced => "replaced",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use kinsync::clock::Moment;
+    use kinsync::request::HistoryRow;
+
+    use super::*;
+
+    #[test]
+    fn a_version_can_be_copied_whole() {
+        let row = |version: &str, name: Option<&str>, bytes, kind| HistoryRow {
+            version: version.to_owned(),
+            at: Moment(0),
+            device: "7QXK-2M4P-DD3W-V5AT".to_owned(),
+            name: name.map(str::to_owned),
+            bytes,
+            kind,
+        };
+        let rows = vec![
+            row("2026-11-20T07:30:11.125Z-0-7QXK2M4P", None, None, HistoryKind::Deleted),
+            row("2026-11-19T07:30:11.125Z-0-7QXK2M4P", Some("laptop"), Some(48), HistoryKind::Replaced),
+            row(
+                "2026-11-18T07:30:11.125Z-0-7QXK2M4P",
+                Some("the old computer in the attic"),
+                Some(64_000),
+                HistoryKind::LostConflict,
+            ),
+        ];
+        let text = HistoryRows { rows }.text(Page::at(Moment(0)));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert_snapshot!(text, @r"
+        VERSION                              BY               SIZE
+        2026-11-20T07:30:11.125Z-0-7QXK2M4P  7QXK-2M4P           –  deleted
+        2026-11-19T07:30:11.125Z-0-7QXK2M4P  laptop           48 B  replaced
+        2026-11-18T07:30:11.125Z-0-7QXK2M4P  the old compu…  64 kB  lost a conflict
+        ");
     }
 }

@@ -53,7 +53,7 @@ struct Devices {
 
 impl Text for Devices {
     fn text(&self, page: Page) -> String {
-        let heads = ["NAME", "ID", "STATE", "PATH", "LAST SEEN", "LAST SYNC", "RIGHTS"];
+        let heads = ["NAME", "ID", "STATE", "PATH", "LAST SEEN", "LAST SYNC", "ROLE"];
         let me = [&clean(&self.me.name), short(&self.me.id), "(you)", "–", "–", "–", "–"];
         let mut rows = vec![heads.map(str::to_owned).to_vec(), me.map(str::to_owned).to_vec()];
         rows.extend(self.list.peers.iter().map(|peer| {
@@ -67,7 +67,7 @@ impl Text for Devices {
                     PeerState::Offline | PeerState::Retired | PeerState::Revoked => page.ago(peer.last_seen),
                 },
                 page.ago(peer.last_sync),
-                rights(peer),
+                peer.role.map_or("–", role).to_owned(),
             ]
         }));
         table(&rows, &[Align::Left; 7], 0)
@@ -183,6 +183,114 @@ fn path(path: PeerPath) -> &'static str {
     }
 }
 
-fn rights(peer: &PeerRow) -> String {
-    if peer.rights.is_empty() { "–".to_owned() } else { peer.rights.join(" ") }
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use kinsync::clock::Moment;
+
+    use super::*;
+
+    const NOW: Moment = Moment(1_795_159_811_125);
+
+    fn ago(seconds: u64) -> Option<Moment> {
+        Some(Moment(NOW.0 - seconds * 1000))
+    }
+
+    fn peer(name: &str, id: &str, state: PeerState, seen: u64) -> PeerRow {
+        let is_online = state == PeerState::Online;
+        PeerRow {
+            id: format!("{id}-DD3W-V5AT"),
+            peer_id: "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X".to_owned(),
+            name: name.to_owned(),
+            role: (state != PeerState::Revoked).then_some(Role::Kin),
+            state,
+            path: if is_online { PeerPath::Lan } else { PeerPath::None },
+            last_seen: ago(seen),
+            last_sync: (state != PeerState::Revoked).then_some(ago(seen + 4)).flatten(),
+            clock_offset_ms: Some(-250),
+            rights: Vec::new(),
+        }
+    }
+
+    fn me() -> SelfRow {
+        SelfRow {
+            id: "6Q3K-WN7A-DD3W-V5AT".to_owned(),
+            peer_id: String::new(),
+            name: "desktop".to_owned(),
+            version: String::new(),
+            running: true,
+            pid: None,
+            uptime_s: None,
+            listening: Vec::new(),
+            reach: Vec::new(),
+            home: String::new(),
+        }
+    }
+
+    /// S14: what is known of each device at a glance.
+    #[test]
+    fn the_list_shows_this_device_first() {
+        let peers = vec![
+            peer("laptop", "B2XM-4T9R", PeerState::Online, 0),
+            peer("phone", "9FHD-77CE", PeerState::Offline, 190_000),
+            peer("old\u{1b}[2Jmac", "RR3P-K1YV", PeerState::Revoked, 3_600_000),
+        ];
+        let devices = Devices { me: me(), list: PeerList { v: 1, peers } };
+        assert_snapshot!(devices.text(Page::at(NOW)), @r"
+        NAME        ID         STATE    PATH  LAST SEEN  LAST SYNC  ROLE
+        desktop     6Q3K-WN7A  (you)    –     –          –          –
+        laptop      B2XM-4T9R  online   lan   now        4 s ago    kin
+        phone       9FHD-77CE  offline  –     2 d ago    2 d ago    kin
+        old�[2Jmac  RR3P-K1YV  revoked  –     41 d ago   –          –
+        ");
+        let json = serde_json::to_value(&devices).unwrap();
+        assert_eq!(json["v"], 1);
+        assert_eq!(json.get("me"), None);
+    }
+
+    #[test]
+    fn a_name_of_any_length_leaves_the_table_in_place() {
+        let peers = vec![peer(&"wide ".repeat(12), "B2XM-4T9R", PeerState::Offline, 3_000)];
+        let text = Devices { me: me(), list: PeerList { v: 1, peers } }.text(Page::at(NOW));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.lines().all(|line| line.contains("  ")), "{text}");
+    }
+
+    /// Decisions show the whole id.
+    #[test]
+    fn one_device_is_shown_in_full() {
+        let detail = PeerDetail {
+            row: peer("laptop", "B2XM-4T9R", PeerState::Offline, 70),
+            label: "Anna's laptop".to_owned(),
+            platform: Some("linux".to_owned()),
+            app: None,
+            since: ago(400_000),
+            added_by: Some("phone".to_owned()),
+            addresses: vec![
+                PeerAddress { addr: "/ip4/10.0.0.2/tcp/7842".to_owned(), worked: ago(70), typed: false },
+                PeerAddress { addr: "/ip4/10.0.0.3/tcp/7842".to_owned(), worked: None, typed: true },
+            ],
+            queued: 1,
+            failures: 0,
+            last_failure: None,
+        };
+        assert_snapshot!(detail.text(Page::at(NOW)), @r"
+        name          laptop
+        id            B2XM-4T9R-DD3W-V5AT
+        peer id       12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X
+        role          kin
+        state         offline
+        path          –
+        last seen     1 min ago
+        last sync     1 min ago
+        calls itself  Anna's laptop
+        runs on       linux
+        paired        2026-11-15T16:23:31.125Z
+        added by      phone
+        clock         -250 ms
+        queue         1 record
+        address       /ip4/10.0.0.2/tcp/7842  worked 1 min ago
+        address       /ip4/10.0.0.3/tcp/7842  not tried yet
+        ");
+    }
 }

@@ -30,7 +30,10 @@ pub(crate) async fn run(run: &Run, args: Revoke) -> Result<()> {
 
 impl Text for Revoked {
     fn text(&self, _: Page) -> String {
-        let mut text = format!("Revoked. {} closed.", plural(self.closed.into(), "connection"));
+        let mut text = "Revoked.".to_owned();
+        if self.closed > 0 {
+            text += &format!(" {} closed.", plural(self.closed.into(), "connection"));
+        }
         let told = names(&self.informed);
         let later = names(&self.later);
         match (told.is_empty(), later.is_empty()) {
@@ -45,4 +48,40 @@ impl Text for Revoked {
 
 fn names(names: &[String]) -> String {
     names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use kinsync::clock::Moment;
+    use kinsync::request::{PeerPath, PeerRow};
+
+    use super::*;
+
+    /// S16: who knows it already, and who will.
+    #[test]
+    fn it_says_who_was_told() {
+        let peer = PeerRow {
+            id: String::new(),
+            peer_id: String::new(),
+            name: "old-mac".to_owned(),
+            role: None,
+            state: PeerState::Revoked,
+            path: PeerPath::None,
+            last_seen: None,
+            last_sync: None,
+            clock_offset_ms: None,
+            rights: Vec::new(),
+        };
+        let text = |closed, informed: &[&str], later: &[&str]| {
+            let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let revoked = Revoked { peer: peer.clone(), closed, informed: own(informed), later: own(later) };
+            revoked.text(Page::at(Moment(0)))
+        };
+        assert_eq!(
+            text(1, &["laptop"], &["phone"]),
+            "Revoked. 1 connection closed. laptop informed; phone when next seen.\n"
+        );
+        assert_eq!(text(0, &[], &["phone"]), "Revoked. phone when next seen.\n");
+        assert_eq!(text(2, &[], &[]), "Revoked. 2 connections closed.\n");
+    }
 }

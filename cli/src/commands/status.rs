@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kinsync::request::{Pill, Status as Ask, StatusAnswer};
+use kinsync::request::{DomainRow, Pill, Status as Ask, StatusAnswer};
 
 use super::Run;
 use crate::args::Status;
 use crate::failure::Result;
-use crate::output::{Align, Page, Text, WIDTH, clean, count, fine, plural, table, wrap};
+use crate::output::{Align, Page, Text, WIDTH, clean, coarse, count, fine, plural, table, wrap};
 use crate::reach::Class;
 
 /// Prints the status, again after every change with `--watch`.
@@ -27,28 +27,37 @@ pub(crate) async fn run(run: &Run, args: &Status) -> Result<()> {
 impl Text for StatusAnswer {
     fn text(&self, page: Page) -> String {
         let mut text = first_line(self, page) + "\n";
-        let mut rows: Vec<Vec<String>> =
-            vec![["domain", "records", "tombstones", "waiting", "conflicts"].map(str::to_owned).into()];
-        rows.extend(self.domains.iter().map(|domain| {
-            let counts = [domain.records, domain.tombstones, domain.waiting, domain.conflicts];
-            std::iter::once(clean(&domain.name)).chain(counts.map(count)).collect()
-        }));
-        let right = Align::Right;
-        text += &table(&rows, &[Align::Left, right, right, right, right], 2);
+        text += &domains(&self.domains);
         for waiting in &self.queue {
             let away = match waiting.last_seen {
-                Some(_) => format!(" ({})", page.ago(waiting.last_seen)),
+                Some(then) => format!(" (offline {})", coarse(page.since(then))),
                 None => String::new(),
             };
             let (records, name) = (plural(waiting.records, "record"), clean(&waiting.name));
             text += &format!("  queue: {records} for {name}{away}\n");
         }
         for warning in &self.warnings {
-            text += &wrap(&format!("  ! {}", clean(&warning.text)), WIDTH);
-            text.push('\n');
+            let warning = wrap(&format!("    {}", clean(&warning.text)), WIDTH);
+            text += &format!("  ! {}\n", warning.trim_start());
         }
         text
     }
+}
+
+/// A table of the domains that hold anything.
+fn domains(domains: &[DomainRow]) -> String {
+    let counts = |row: &DomainRow| [row.records, row.tombstones, row.waiting, row.conflicts];
+    let used: Vec<&DomainRow> = domains.iter().filter(|row| counts(row) != [0; 4]).collect();
+    if used.is_empty() {
+        return "  no records yet\n".to_owned();
+    }
+    let heads = ["domain", "records", "tombstones", "waiting", "conflicts"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    rows.extend(
+        used.iter().map(|row| std::iter::once(clean(&row.name)).chain(counts(row).map(count)).collect()),
+    );
+    let right = Align::Right;
+    table(&rows, &[Align::Left, right, right, right, right], 2)
 }
 
 /// `● idle   synced 4 s ago with laptop   up 3 h 12 min   LAN only`
@@ -82,5 +91,104 @@ pub(crate) fn reach(reach: &[String]) -> String {
         [] => "this device only".to_owned(),
         [one] if one == "lan" => "LAN only".to_owned(),
         more => more.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use kinsync::clock::Moment;
+    use kinsync::request::{PeerPath, PeerRow, PeerState, QueueRow, Role, SelfRow, Warning};
+
+    use super::*;
+
+    const NOW: Moment = Moment(1_795_159_811_125);
+
+    fn ago(seconds: u64) -> Option<Moment> {
+        Some(Moment(NOW.0 - seconds * 1000))
+    }
+
+    fn status() -> StatusAnswer {
+        let domain = |name: &str, [records, tombstones, waiting, conflicts]: [u64; 4]| DomainRow {
+            name: name.to_owned(),
+            records,
+            tombstones,
+            waiting,
+            conflicts,
+        };
+        StatusAnswer {
+            v: 1,
+            me: SelfRow {
+                id: "6Q3K-WN7A-DD3W-V5AT".to_owned(),
+                peer_id: String::new(),
+                name: "desktop".to_owned(),
+                version: "0.1.0".to_owned(),
+                running: true,
+                pid: Some(7),
+                uptime_s: Some(11_520),
+                listening: Vec::new(),
+                reach: vec!["lan".to_owned()],
+                home: String::new(),
+            },
+            state: Pill::Idle,
+            flags: Vec::new(),
+            peers: vec![PeerRow {
+                id: "B2XM-4T9R-DD3W-V5AT".to_owned(),
+                peer_id: String::new(),
+                name: "lap\u{202e}top".to_owned(),
+                role: Some(Role::Kin),
+                state: PeerState::Online,
+                path: PeerPath::Lan,
+                last_seen: ago(0),
+                last_sync: ago(4),
+                clock_offset_ms: None,
+                rights: Vec::new(),
+            }],
+            domains: vec![
+                domain("chats", [212, 3, 0, 0]),
+                domain("messages", [18_940, 41, 0, 1]),
+                domain("settings", [0, 0, 0, 0]),
+            ],
+            queue: vec![QueueRow {
+                id: String::new(),
+                name: "phone".to_owned(),
+                records: 2,
+                last_seen: ago(190_000),
+            }],
+            warnings: vec![Warning {
+                code: "waiting-upgrade".to_owned(),
+                text: "laptop runs a newer schema for presets (3 > 2). 4 records are waiting. Update this \
+                       device."
+                    .to_owned(),
+            }],
+            last_event: String::new(),
+        }
+    }
+
+    /// P31: one word, then what is behind it.
+    #[test]
+    fn a_status_says_how_things_are() {
+        assert_snapshot!(status().text(Page::at(NOW)), @r"
+        ● idle   synced 4 s ago with lap�top   up 3 h 12 min   LAN only
+          domain    records  tombstones  waiting  conflicts
+          chats         212           3        0          0
+          messages   18 940          41        0          1
+          queue: 2 records for phone (offline 2 d)
+          ! laptop runs a newer schema for presets (3 > 2). 4 records are waiting.
+            Update this device.
+        ");
+    }
+
+    #[test]
+    fn without_a_node_it_says_how_to_start_one() {
+        let mut status = status();
+        status.me.running = false;
+        status.domains.clear();
+        status.queue.clear();
+        status.warnings.clear();
+        assert_snapshot!(status.text(Page::at(NOW)), @r"
+        ○ not running   start it with: kinsync up
+          no records yet
+        ");
     }
 }

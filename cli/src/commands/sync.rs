@@ -64,3 +64,56 @@ fn line(row: &SyncRow) -> Vec<String> {
 fn seconds(millis: u64) -> String {
     format!("{}.{} s", millis / 1000, millis % 1000 / 100)
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use kinsync::clock::Moment;
+
+    use super::*;
+
+    fn row(name: &str, outcome: SyncOutcome, failure: Option<kinsync::Failure>) -> SyncRow {
+        let name = name.to_owned();
+        SyncRow {
+            id: String::new(),
+            name,
+            outcome,
+            pull: 0,
+            push: 1_200,
+            blobs: 0,
+            duration_ms: 240,
+            failure,
+        }
+    }
+
+    fn code(rows: Vec<SyncRow>) -> String {
+        let verdict = verdict(&SyncRows { peers: rows });
+        verdict.map_or_else(|failure| failure.code().to_owned(), |()| "done".to_owned())
+    }
+
+    /// P17: the exit code tells the result.
+    #[test]
+    fn the_verdict_is_the_worst_that_needs_doing() {
+        let equal = || row("laptop", SyncOutcome::Equal, None);
+        let away = || row("phone", SyncOutcome::Offline, None);
+        let revoked = kinsync::Failure::new(Kind::Revoked, "This device was removed.");
+        assert_eq!(code(vec![equal(), away()]), "done");
+        assert_eq!(code(vec![away()]), "unreachable");
+        assert_eq!(code(vec![]), "not-paired");
+        assert_eq!(code(vec![equal(), row("tablet", SyncOutcome::Failed, Some(revoked))]), "revoked");
+    }
+
+    #[test]
+    fn each_device_has_a_line() {
+        let rows = vec![
+            row("laptop", SyncOutcome::Equal, None),
+            row("phone", SyncOutcome::Offline, None),
+            row("tablet", SyncOutcome::Would, None),
+        ];
+        assert_snapshot!(SyncRows { peers: rows }.text(Page::at(Moment(0))), @r"
+        laptop  pull 0   push 1 200  blobs 0  0.2 s
+        phone   offline
+        tablet  pull 0   push 1 200  blobs 0  not done
+        ");
+    }
+}

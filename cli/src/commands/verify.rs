@@ -55,3 +55,47 @@ fn finding(peer: &VerifyPeer) -> String {
         format!("differs in {}", differing.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use kinsync::clock::Moment;
+    use kinsync::request::VerifyDomain;
+
+    use super::*;
+
+    fn peer(name: &str, domains: &[(&str, u64, u64)]) -> VerifyPeer {
+        let domain = |&(name, here, there): &(&str, u64, u64)| VerifyDomain {
+            name: name.to_owned(),
+            equal: here == there,
+            records: here,
+            peer_records: Some(there),
+        };
+        VerifyPeer {
+            id: String::new(),
+            name: name.to_owned(),
+            checked: !domains.is_empty(),
+            domains: domains.iter().map(domain).collect(),
+            failure: None,
+        }
+    }
+
+    /// D3: equal is said only of what was compared.
+    #[test]
+    fn a_difference_names_the_domain_and_both_counts() {
+        let answer = VerifyAnswer {
+            v: 1,
+            equal: false,
+            peers: vec![
+                peer("laptop", &[("chats", 212, 212), ("messages", 18_940, 18_940)]),
+                peer("tablet", &[("chats", 212, 212), ("messages", 18_940, 18_939)]),
+                peer("phone", &[]),
+            ],
+        };
+        assert_snapshot!(answer.text(Page::at(Moment(0))), @r"
+        laptop  equal  (2 domains, 19 152 records)
+        tablet  differs in messages (18 940 here, 18 939 there)
+        phone   offline, not checked
+        ");
+    }
+}
