@@ -14,6 +14,7 @@ pub mod door;
 pub mod exchange;
 pub mod gate;
 mod identity;
+pub mod mdns;
 pub mod prefer;
 pub mod protocols;
 pub mod pulse;

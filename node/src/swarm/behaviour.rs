@@ -8,6 +8,7 @@ use super::{
     admission::Admission,
     door::Door,
     exchange::{self, Exchange},
+    mdns::{Discovery, Found},
     protocols::Protocol,
     pulse::{Pulse, RoundTrip},
 };
@@ -37,6 +38,8 @@ pub struct Behaviour {
     /// Denies connections. First, so that the others see nobody it turns away.
     pub door: Door,
     limits: connection_limits::Behaviour,
+    /// Finds devices on the local network.
+    pub discovery: Discovery,
     identify: identify::Behaviour,
     pulse: Pulse,
     /// Pairing.
@@ -51,6 +54,8 @@ pub struct Behaviour {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// A device may be somewhere on the local network.
+    Found(Found),
     /// What a peer says about itself. Its addresses are hearsay.
     Identify(Box<identify::Event>),
     /// A peer answered a ping.
@@ -62,6 +67,12 @@ pub enum Event {
 impl From<Infallible> for Event {
     fn from(never: Infallible) -> Self {
         match never {}
+    }
+}
+
+impl From<Found> for Event {
+    fn from(event: Found) -> Self {
+        Self::Found(event)
     }
 }
 
@@ -85,7 +96,8 @@ impl From<exchange::Event> for Event {
 
 impl Behaviour {
     /// Everything for the device with this key, as far as `admission` allows.
-    pub(super) fn new(key: PublicKey, admission: &Admission) -> Self {
+    pub(super) fn new(key: PublicKey, mdns: bool, admission: &Admission) -> Self {
+        let discovery = Discovery::new(key.to_peer_id(), admission.clone(), mdns);
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(PENDING_IN_MAX))
             .with_max_pending_outgoing(Some(PENDING_OUT_MAX))
@@ -100,6 +112,7 @@ impl Behaviour {
         Self {
             door: Door::new(admission.clone()),
             limits: connection_limits::Behaviour::new(limits),
+            discovery,
             identify: identify::Behaviour::new(identify),
             pulse: Pulse::new(),
             pair: Exchange::new(Protocol::Pair, admission.clone()),

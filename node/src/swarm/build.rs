@@ -47,6 +47,9 @@ pub struct Config {
     pub listen: Vec<Multiaddr>,
     /// Whether to speak QUIC besides TCP. Off means no UDP socket.
     pub quic: bool,
+    /// Whether to announce this device on the local network and look for
+    /// others. Off means that no mDNS packet is sent or answered.
+    pub mdns: bool,
 }
 
 impl Config {
@@ -55,7 +58,7 @@ impl Config {
         let everywhere = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
         let tcp = everywhere.map(|ip| Multiaddr::from(ip).with(Part::Tcp(port)));
         let quic = everywhere.map(|ip| Multiaddr::from(ip).with(Part::Udp(port)).with(Part::QuicV1));
-        Self { listen: tcp.into_iter().chain(quic).collect(), quic: true }
+        Self { listen: tcp.into_iter().chain(quic).collect(), quic: true, mdns: true }
     }
 }
 
@@ -112,7 +115,7 @@ pub enum BuildError {
 /// left out where the machine has none.
 pub fn build(key: &Keypair, config: &Config, admission: Admission) -> Result<Swarm<Behaviour>, BuildError> {
     let transport = transport(key, config.quic)?;
-    let mut swarm = assemble(key, transport, admission);
+    let mut swarm = assemble(key, transport, config.mdns, admission);
     listen(&mut swarm, config)?;
     Ok(swarm)
 }
@@ -121,9 +124,10 @@ pub fn build(key: &Keypair, config: &Config, admission: Admission) -> Result<Swa
 pub(super) fn assemble(
     key: &Keypair,
     transport: Boxed<(PeerId, StreamMuxerBox)>,
+    mdns: bool,
     admission: Admission,
 ) -> Swarm<Behaviour> {
-    let behaviour = Behaviour::new(key.public(), &admission);
+    let behaviour = Behaviour::new(key.public(), mdns, &admission);
     let config = SwarmConfig::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_max_negotiating_inbound_streams(NEGOTIATING_MAX)

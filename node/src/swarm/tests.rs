@@ -1,6 +1,7 @@
 //! Real swarms on the loopback interface. Each step waits for its event.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test picks the events that it waits for")]
 
+mod discovery;
 mod gates;
 mod links;
 mod traffic;
@@ -53,7 +54,7 @@ impl Node {
 
     async fn listening(seed: u8, address: &str, quic: bool) -> Self {
         let admission = Admission::new();
-        let config = Config { listen: vec![address.parse().unwrap()], quic };
+        let config = Config { listen: vec![address.parse().unwrap()], quic, mdns: false };
         let swarm = build(&key(seed), &config, admission.clone()).unwrap();
         let device = device_id(swarm.local_peer_id()).unwrap();
         let mut node = Self { swarm, device, admission, address: Multiaddr::empty() };

@@ -79,12 +79,14 @@ async fn without_quic_nothing_listens_on_udp_and_nothing_is_dialled_there() {
     let admission = Admission::new();
     let mut config = Config::on_port(0);
     config.quic = false;
+    config.mdns = false;
     let mut swarm = build(&key(1), &config, admission.clone()).unwrap();
     let first = timeout(PATIENCE, swarm.select_next_some()).await.unwrap();
     assert_matches!(first, SwarmEvent::NewListenAddr { .. });
     assert!(swarm.listeners().all(|address| !address.iter().any(|part| matches!(part, Part::Udp(_)))));
 
-    let only_udp = Config { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()], quic: false };
+    let only_udp =
+        Config { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()], quic: false, mdns: false };
     assert_matches!(build(&key(1), &only_udp, admission).map(drop), Err(BuildError::Nowhere));
 
     let laptop = Node::listening(2, "/ip4/127.0.0.1/udp/0/quic-v1", true).await;
@@ -103,7 +105,11 @@ async fn without_quic_nothing_listens_on_udp_and_nothing_is_dialled_there() {
 async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let config = Config { listen: vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()], quic: false };
+    let config = Config {
+        listen: vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()],
+        quic: false,
+        mdns: false,
+    };
     let error = build(&key(1), &config, Admission::new()).map(drop).unwrap_err();
     assert!(error.to_string().starts_with(&format!("port {port} is in use")), "{error}");
 }
@@ -113,7 +119,7 @@ async fn a_port_in_use_is_named() {
 async fn two_nodes_do_not_share_a_port() {
     for address in ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"] {
         let first = Node::listening(1, address, true).await;
-        let config = Config { listen: vec![first.address.clone()], quic: true };
+        let config = Config { listen: vec![first.address.clone()], quic: true, mdns: false };
         let second = build(&key(2), &config, Admission::new()).map(drop);
         assert_matches!(second, Err(BuildError::PortInUse { .. }));
     }
