@@ -44,6 +44,17 @@ pub enum Reason {
     Rotated = 2,
 }
 
+impl Reason {
+    /// Only shown, so an unknown one is no reason to miss a revocation.
+    pub(super) fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Lost,
+            2 => Self::Rotated,
+            _ => Self::None,
+        }
+    }
+}
+
 /// The content of a statement whose signature holds.
 ///
 /// Only [`Signed::verify`] and [`Signed::sign`] make one from a signature, so
@@ -147,12 +158,6 @@ impl Body {
             3 => Kind::Revoked,
             _ => return Err(DecodeError::Invalid { what: "statement kind" }),
         };
-        // Only shown, so an unknown one is no reason to miss a revocation.
-        let reason = match wire.reason {
-            1 => Reason::Lost,
-            2 => Reason::Rotated,
-            _ => Reason::None,
-        };
         Ok(Self {
             kind,
             subject: wire.subject,
@@ -160,7 +165,7 @@ impl Body {
             run: wire.run,
             label: label::clean(&wire.label),
             at: UnixMillis(wire.at),
-            reason,
+            reason: Reason::from_number(wire.reason),
         })
     }
 }
