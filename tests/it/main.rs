@@ -7,5 +7,6 @@ mod dependencies;
 mod fuzz;
 #[cfg(target_os = "linux")]
 mod lan;
+mod memory;
 mod session;
 mod tidy;
