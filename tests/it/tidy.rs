@@ -305,7 +305,8 @@ fn unreachable(sources: &[Source]) -> Vec<Finding> {
         let own_target = ["benches/", "examples/", "tests/"]
             .iter()
             .any(|folder| inside.strip_prefix(folder).is_some_and(|rest| !rest.contains('/')));
-        own_target || ["src/lib.rs", "src/main.rs", "it/main.rs", "tests/it/main.rs", "build.rs"].contains(&inside)
+        own_target
+            || ["src/lib.rs", "src/main.rs", "it/main.rs", "tests/it/main.rs", "build.rs"].contains(&inside)
     };
     let mut reached: BTreeSet<String> =
         all.iter().filter(|path| is_root(path)).map(|&path| path.to_owned()).collect();
