@@ -391,9 +391,11 @@ impl<'t> Tx<'t> {
         cursor: &Cursor,
     ) -> Result<(), ReadError> {
         let dom = self.domain(domain)?.dom;
-        let key = tables::cursor_key(&peer.0, dom);
-        self.tables.cursors.insert(&key, encode_cursor(cursor).as_slice())?;
-        self.dirty = true;
+        let (key, row) = (tables::cursor_key(&peer.0, dom), encode_cursor(cursor));
+        if self.tables.cursors.get(&key)?.is_none_or(|old| old.value() != row) {
+            self.tables.cursors.insert(&key, row.as_slice())?;
+            self.dirty = true;
+        }
         Ok(())
     }
 

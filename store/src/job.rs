@@ -139,9 +139,9 @@ impl Job<Applied> {
     /// them, in one transaction.
     ///
     /// Trust is read in that same transaction, so nothing from a device
-    /// commits after its revocation has. Batches of a first copy may be
-    /// answered before they are on disk; after a crash their cursor is gone
-    /// with them.
+    /// commits after its revocation has. Batches of a first copy and cursors
+    /// alone may be answered before they are on disk; after a crash the cursor
+    /// is gone with the records it covers.
     ///
     /// # Errors
     /// [`WriteError::NotTrusted`].
@@ -151,7 +151,10 @@ impl Job<Applied> {
             .flat_map(|batch| &batch.records)
             .map(|record| record.value.as_ref().map_or(0, Vec::len))
             .sum();
-        let copying = |batch: &Batch| batch.cursor.as_ref().is_some_and(|cursor| cursor.after.is_some());
+        // A cursor alone is cheap to lose: the next session finds it again.
+        let copying = |batch: &Batch| {
+            batch.records.is_empty() || batch.cursor.as_ref().is_some_and(|cursor| cursor.after.is_some())
+        };
         let bulk = !batches.is_empty() && batches.iter().all(copying);
         let mut job = Self::new(move |tx| {
             if !tx.may_write(from)? {

@@ -86,8 +86,6 @@ tables! {
     peers, PEERS: &'static [u8; 32] => &'static [u8];
     /// Device id ‖ address → when it worked.
     addresses, ADDRESSES: &'static [u8] => &'static [u8];
-    /// Number → what happened.
-    activity, ACTIVITY: u64 => &'static [u8];
 }
 
 /// All keys of a domain in [`ITEMS`].

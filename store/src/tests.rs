@@ -2,6 +2,11 @@
 
 mod concurrency;
 mod convergence;
+mod damage;
+mod disk;
+mod limits;
 mod model;
+mod platter;
+mod power;
 mod restore;
-mod world;
+pub(crate) mod world;

@@ -8,6 +8,7 @@ use kinsync_protocol::record::Record;
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp};
 
+use super::platter::{created, start};
 use super::world::*;
 use crate::{Commit, Job, WriteError};
 
@@ -89,8 +90,7 @@ fn a_stranger_writes_nothing() {
 /// the revoked device commits after its revocation has.
 #[test]
 fn nothing_commits_after_a_revocation() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path(), PHONE);
+    let store = start(&created());
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut random = fastrand::Rng::with_seed(7);
     for round in 0..1_000_u64 {

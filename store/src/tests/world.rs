@@ -9,32 +9,32 @@ use kinsync_protocol::stamp::UnixMillis;
 
 use crate::{Job, Options, Store, TrustRow};
 
-pub(super) const PHONE: DeviceId = DeviceId([1; 32]);
-pub(super) const LAPTOP: DeviceId = DeviceId([2; 32]);
-pub(super) const DESKTOP: DeviceId = DeviceId([3; 32]);
+pub(crate) const PHONE: DeviceId = DeviceId([1; 32]);
+pub(crate) const LAPTOP: DeviceId = DeviceId([2; 32]);
+pub(crate) const DESKTOP: DeviceId = DeviceId([3; 32]);
 
 /// Some moment.
-pub(super) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 
-pub(super) fn later(millis: u64) -> UnixMillis {
+pub(crate) fn later(millis: u64) -> UnixMillis {
     UnixMillis(NOW.0 + millis)
 }
 
-pub(super) fn notes() -> DomainId {
+pub(crate) fn notes() -> DomainId {
     DomainId::of("notes")
 }
 
-pub(super) fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
 /// A new epoch for each opening, without a ballast of its own: most tests do
 /// not fill the disk.
-pub(super) fn options(device: DeviceId) -> Options {
+pub(crate) fn options(device: DeviceId) -> Options {
     Options { ballast_bytes: 0, cache_bytes: 4 << 20, ..Options::new(device, fastrand::u64(..)) }
 }
 
-pub(super) fn open(folder: &Path, device: DeviceId) -> Store {
+pub(crate) fn open(folder: &Path, device: DeviceId) -> Store {
     let store = Store::open(folder.join("store"), options(device)).unwrap();
     for peer in [PHONE, LAPTOP, DESKTOP] {
         trust(&store, peer, true);
@@ -42,7 +42,7 @@ pub(super) fn open(folder: &Path, device: DeviceId) -> Store {
     store
 }
 
-pub(super) fn trust(store: &Store, peer: DeviceId, may_write: bool) {
+pub(crate) fn trust(store: &Store, peer: DeviceId, may_write: bool) {
     let change = Job::change_trust(move |rows, _| {
         rows.insert(peer, TrustRow { may_write, content: Vec::new() });
         Ok(())
@@ -50,24 +50,24 @@ pub(super) fn trust(store: &Store, peer: DeviceId, may_write: bool) {
     store.write(change).unwrap();
 }
 
-pub(super) fn put(store: &Store, name: &str, value: &str, now: UnixMillis) {
+pub(crate) fn put(store: &Store, name: &str, value: &str, now: UnixMillis) {
     store.put(notes(), key(name), value.into(), now).unwrap();
 }
 
-pub(super) fn get(store: &Store, name: &str) -> Option<String> {
+pub(crate) fn get(store: &Store, name: &str) -> Option<String> {
     let record = store.snapshot().unwrap().get(notes(), &key(name)).unwrap()?;
     Some(String::from_utf8(record.value.unwrap()).unwrap())
 }
 
 /// Panics with the faults if there are any.
-pub(super) fn assert_sound(store: &Store) {
+pub(crate) fn assert_sound(store: &Store) {
     let report = store.snapshot().unwrap().check().unwrap();
     assert!(report.is_sound(), "{report:?}");
 }
 
 /// Everything that arrived at `store` after position `after`, and the cursor
 /// that covers it.
-pub(super) fn batch(store: &Store, after: u64) -> Batch {
+pub(crate) fn batch(store: &Store, after: u64) -> Batch {
     let snapshot = store.snapshot().unwrap();
     let root = snapshot.root(notes()).unwrap();
     let records: Vec<Record> = snapshot
@@ -87,6 +87,6 @@ pub(super) fn batch(store: &Store, after: u64) -> Batch {
 }
 
 /// Sends all of `from` to `to`.
-pub(super) fn send_all(from: &Store, to: &Store, now: UnixMillis) {
+pub(crate) fn send_all(from: &Store, to: &Store, now: UnixMillis) {
     to.apply(from.device(), vec![batch(from, 0)], now).unwrap();
 }
