@@ -112,8 +112,8 @@ pub struct DomainOutcome {
     /// The position of the own log up to which both sides have proven to hold
     /// the same; `None` if they have not.
     pub equal_at: Option<u64>,
-    /// Items that the other side announced.
-    pub their_items: u64,
+    /// Live records that the other side announced.
+    pub their_records: u64,
 }
 
 impl Outcome {
@@ -271,6 +271,7 @@ impl Session {
                 domain: domain.id,
                 print: ByteArray16::new(root_print(self.nonce, &root.summary)),
                 items: root.summary.items,
+                live: root.live,
                 epoch: root.epoch,
                 head: root.head,
                 cursor: cursor.map(Into::into),

@@ -21,8 +21,8 @@ pub(super) struct Domain {
     pub(super) met: bool,
     /// The position of the own log when the session opened.
     pub(super) opened_at: u64,
-    /// How much the other side announced.
-    their_items: u64,
+    /// The live records that the other side announced.
+    their_records: u64,
     status: Status,
     log: Log,
     repair: Repair,
@@ -61,7 +61,7 @@ impl Domain {
             id,
             met: false,
             opened_at: 0,
-            their_items: 0,
+            their_records: 0,
             status: Status::Open,
             log: Log::default(),
             repair: Repair::default(),
@@ -80,7 +80,7 @@ impl Domain {
             Status::Equal { head, .. } => Some(head),
             Status::Open | Status::GivenUp => None,
         };
-        DomainOutcome { domain: self.id, equal_at, their_items: self.their_items }
+        DomainOutcome { domain: self.id, equal_at, their_records: self.their_records }
     }
 
     /// Whether both sides know that there is nothing left to do.
@@ -102,7 +102,7 @@ impl Domain {
         let root = snapshot.root(self.id)?;
         let print = root_print(nonce, &root.summary);
         self.met = true;
-        self.their_items = theirs.items;
+        self.their_records = theirs.live;
         if *theirs.print == print {
             let cursor = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
             self.told = Some(print);
@@ -117,7 +117,8 @@ impl Domain {
     /// The same for a domain that the other side did not name.
     pub(super) fn meet_nothing<S: Snapshot>(&mut self, nonce: Nonce, snapshot: &S) -> Result<(), S::Error> {
         let print = ByteArray16::new(root_print(nonce, &Default::default()));
-        let nothing = HelloDomain { domain: self.id, print, items: 0, epoch: 0, head: 0, cursor: None };
+        let nothing =
+            HelloDomain { domain: self.id, print, items: 0, live: 0, epoch: 0, head: 0, cursor: None };
         self.meet(nothing, nonce, snapshot)
     }
 

@@ -204,6 +204,11 @@ impl Signed {
 }
 
 impl Statement {
+    /// The statement as bytes, for the log of accepted statements.
+    pub fn encode(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
     /// A statement that stands on its own signer's word, or, with a voucher, on
     /// that of the device that really paired the subject.
     pub fn new(signed: Signed, voucher: Option<Signed>) -> Self {

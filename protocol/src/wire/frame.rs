@@ -95,8 +95,10 @@ positional! {
         pub domain: DomainId,
         /// The fingerprint of its root.
         pub print: ByteArray16,
-        /// How many items it holds.
+        /// How many items it holds, tombstones included.
         pub items: u64,
+        /// How many of them are live records; for people who compare.
+        pub live: u64,
         /// The epoch of its arrival log.
         pub epoch: Epoch,
         /// The last position of its arrival log.

@@ -33,6 +33,7 @@ fn a_hello_keeps_its_bytes() {
         domain: DomainId([5; 16]),
         print: ByteArray16::new([6; 16]),
         items: 2,
+        live: 1,
         epoch: 3,
         head: 4,
         cursor: Some(HelloCursor { epoch: 8, seq: 9, after: None }),
@@ -40,7 +41,7 @@ fn a_hello_keeps_its_bytes() {
     let hello = Hello { nonce: [0; 8], compare: false, domains: Bounded::truncating(vec![domain]) };
     let frame = Frame { session: 1, hello: Some(hello), parts: vec![] };
     let bytes = Request::Exchange(frame.clone()).encode();
-    let body = format!("8650{}50{}020304830809f6", "05".repeat(16), "06".repeat(16));
+    let body = format!("8750{}50{}02010304830809f6", "05".repeat(16), "06".repeat(16));
     assert_eq!(hex(&bytes), format!("0184018083{}f481{body}80", "88".to_string() + &"00".repeat(8)));
     assert_eq!(Request::decode(&bytes), Ok(Request::Exchange(frame)));
 }
