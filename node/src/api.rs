@@ -7,11 +7,13 @@
 pub mod client;
 mod events;
 pub mod socket;
+#[cfg(all(test, unix))]
+mod tests;
 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -80,7 +82,16 @@ fn route<R: Request>(router: Router<Control>) -> Router<Control> {
     router.route(R::PATH, post(answer::<R>))
 }
 
-async fn answer<R: Request>(State(control): State<Control>, body: Bytes) -> Result<Json<R::Answer>, Failure> {
+async fn answer<R: Request>(
+    State(control): State<Control>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<R::Answer>, Failure> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Failure::new(Kind::ValueTooLarge, format!("A request has at most {BODY_BYTES_MAX} bytes."))
+        }
+        _ => Failure::new(Kind::BadRequest, format!("The request broke off: {rejection}.")),
+    })?;
     // An empty body asks with all defaults, which is kind to `curl`.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     let request: R = serde_json::from_slice(body)

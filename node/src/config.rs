@@ -46,10 +46,6 @@ pub struct Config {
     pub sync: SyncMode,
     /// How often to sync without a reason, in seconds.
     pub interval_s: u64,
-    /// How many earlier versions of a record are kept at least.
-    pub history_versions: u32,
-    /// For how many days earlier versions are kept at least.
-    pub history_days: u32,
     /// How much the node's own log says.
     pub log: LogLevel,
 }
@@ -88,8 +84,6 @@ impl Default for Config {
             quic: true,
             sync: SyncMode::Auto,
             interval_s: INTERVAL_S,
-            history_versions: 10,
-            history_days: 30,
             log: LogLevel::Info,
         }
     }
@@ -216,8 +210,6 @@ mod tests {
             ("quic", "false"),
             ("sync", "manual"),
             ("interval", "5"),
-            ("history-versions", "3"),
-            ("history-days", "0"),
             ("log", "debug"),
         ] {
             config.set(key, value).expect(key);
@@ -249,8 +241,6 @@ mod tests {
             ("sync", "sometimes"),
             ("interval", "4"),
             ("interval", "86401"),
-            ("history-versions", "0"),
-            ("history-days", "3651"),
             ("log", "loud"),
         ] {
             let failure = config.set(key, value).expect_err(value);

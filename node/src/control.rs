@@ -6,131 +6,157 @@
 //! is sent to the event loop as a [`Command`].
 
 pub mod command;
+mod doctor;
+mod network;
+mod node;
+mod open;
+mod peers;
+mod records;
+mod registry;
+mod select;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use kinsync_protocol::{id::DeviceId, stamp::UnixMillis};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    clock::Clock,
+    config::Config,
     events::{Events, Subscription},
-    failure::Failure,
+    failure::{Failure, Kind},
     home::Home,
-    request::{
-        ConfigRow, ConfigRows, Counts, DoctorRows, Done, GetAnswer, HistoryRows, List, ListAnswer, LogRows,
-        PairJoin, PairJoining, PairOpen, PairOpened, PeerAddress, PeerDetail, PeerList, PeerRow, PutMany,
-        Revoked, StatusAnswer, Stopping, SyncNow, SyncRows, Value, Verdict, VerifyAnswer, VersionAnswer,
-        Written,
-    },
+    identity::Identity,
+    storage::Storage,
 };
 
 pub use command::Command;
+pub use version::version_name;
 
 /// The version of the local API. Another one cannot be talked to.
 pub const API_VERSION: u32 = 1;
 
 /// A node, as those who use it see it. Clones are the same node.
+///
+/// The last clone closes the store; the last one that is attached to an event
+/// loop ends that loop.
 #[derive(Clone, Debug)]
 pub struct Control {
+    shared: Arc<Shared>,
+    node: Option<mpsc::Sender<Command>>,
+}
+
+#[derive(Debug)]
+struct Shared {
     home: Home,
+    identity: Identity,
+    clock: Clock,
+    config: watch::Sender<Config>,
     events: Events,
+    names: Names,
+    storage: Storage,
+    /// When this process opened the store.
+    opened: Duration,
 }
 
-fn missing<T>() -> Result<T, Failure> {
-    Err(Failure::internal("there is no store yet"))
+/// The names of devices as last read from the registry, for those who cannot
+/// wait for it.
+#[derive(Clone, Debug, Default)]
+struct Names(Arc<RwLock<BTreeMap<DeviceId, String>>>);
+
+impl Names {
+    fn of(&self, device: DeviceId) -> String {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&device).cloned().unwrap_or_else(|| device.short())
+    }
+
+    fn known(&self, device: DeviceId) -> Option<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&device).cloned()
+    }
+
+    fn replace(&self, names: BTreeMap<DeviceId, String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
 }
 
-#[allow(clippy::unused_async, unused_variables, missing_docs)]
 impl Control {
-    /// Sets a home up: identity, configuration and an empty store.
-    pub async fn init(home: &Home, name: Option<&str>) -> Result<Self, Failure> {
-        missing()
+    /// The same node with an event loop that takes its commands.
+    ///
+    /// The loop itself keeps a clone that is not attached, so that its channel
+    /// closes, and it ends, when nobody else is left.
+    #[must_use]
+    pub fn attached(&self, node: mpsc::Sender<Command>) -> Self {
+        Self { shared: Arc::clone(&self.shared), node: Some(node) }
     }
-    /// Opens the store of a home that no node is running on.
-    pub async fn open(home: &Home) -> Result<Self, Failure> {
-        missing()
+
+    /// Where the files are.
+    pub fn home(&self) -> &Home {
+        &self.shared.home
     }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.shared.identity.device()
+    }
+
+    /// This device's key.
+    pub fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    /// The store.
+    pub fn storage(&self) -> &Storage {
+        &self.shared.storage
+    }
+
+    /// The clock that everything here goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// The settings as they are now, and every change of them.
+    pub fn config(&self) -> watch::Receiver<Config> {
+        self.shared.config.subscribe()
+    }
+
+    /// Changes settings for this run alone; the file stays as it is.
+    pub fn adjust(&self, change: impl FnOnce(&mut Config)) {
+        self.shared.config.send_modify(change);
+    }
+
+    /// What happens here: to be told by whoever makes it happen.
+    pub fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// Watches from now on.
     pub fn subscribe(&self) -> Subscription {
-        self.events.subscribe()
+        self.shared.events.subscribe()
     }
+
+    /// Watches from the event after `last` on; the first one is
+    /// [`crate::events::Event::Resync`] if some of them are gone.
     pub fn subscribe_after(&self, last: &str) -> Subscription {
-        self.events.subscribe_after(last)
+        self.shared.events.subscribe_after(last)
     }
-    pub async fn put(&self, domain: &str, id: &str, value: Value) -> Result<Written, Failure> {
-        missing()
+
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.shared.clock.wall().0)
     }
-    pub async fn get(&self, domain: &str, id: &str) -> Result<GetAnswer, Failure> {
-        missing()
-    }
-    pub async fn del(&self, domain: &str, id: &str) -> Result<Written, Failure> {
-        missing()
-    }
-    pub async fn list(&self, list: List) -> Result<ListAnswer, Failure> {
-        missing()
-    }
-    pub async fn history(&self, domain: &str, id: &str) -> Result<HistoryRows, Failure> {
-        missing()
-    }
-    pub async fn restore(&self, domain: &str, id: &str, version: &str) -> Result<Written, Failure> {
-        missing()
-    }
-    pub async fn put_many(&self, request: PutMany) -> Result<Counts, Failure> {
-        missing()
-    }
-    pub async fn peers(&self) -> Result<PeerList, Failure> {
-        missing()
-    }
-    pub async fn peer(&self, peer: &str) -> Result<PeerDetail, Failure> {
-        missing()
-    }
-    pub async fn rename_peer(&self, peer: &str, name: &str) -> Result<PeerRow, Failure> {
-        missing()
-    }
-    pub async fn add_peer_address(&self, peer: &str, addr: &str) -> Result<PeerAddress, Failure> {
-        missing()
-    }
-    pub async fn forget_peer(&self, peer: &str) -> Result<Done, Failure> {
-        missing()
-    }
-    pub async fn revoke(&self, peer: &str) -> Result<Revoked, Failure> {
-        missing()
-    }
-    pub async fn sync_now(&self, request: SyncNow) -> Result<SyncRows, Failure> {
-        missing()
-    }
-    pub async fn verify(&self, peer: Option<&str>) -> Result<VerifyAnswer, Failure> {
-        missing()
-    }
-    pub async fn pair_open(&self, request: PairOpen) -> Result<PairOpened, Failure> {
-        missing()
-    }
-    pub async fn pair_join(&self, request: PairJoin) -> Result<PairJoining, Failure> {
-        missing()
-    }
-    pub async fn pair_answer(&self, pairing: u64, verdict: Verdict) -> Result<Done, Failure> {
-        missing()
-    }
-    pub async fn pair_cancel(&self, pairing: u64) -> Result<Done, Failure> {
-        missing()
-    }
-    pub async fn status(&self) -> Result<StatusAnswer, Failure> {
-        missing()
-    }
-    pub async fn config_rows(&self, key: Option<&str>) -> Result<ConfigRows, Failure> {
-        missing()
-    }
-    pub async fn config_set(&self, key: &str, value: &str) -> Result<ConfigRow, Failure> {
-        missing()
-    }
-    pub async fn log_tail(&self, lines: Option<usize>) -> Result<LogRows, Failure> {
-        missing()
-    }
-    pub async fn doctor(&self) -> Result<DoctorRows, Failure> {
-        missing()
-    }
-    pub async fn down(&self) -> Result<Stopping, Failure> {
-        missing()
-    }
-    pub fn version(&self) -> VersionAnswer {
-        VersionAnswer {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            api: API_VERSION,
-            pid: std::process::id(),
-        }
+
+    /// Sends a command and waits for its answer.
+    async fn ask<T>(&self, command: impl FnOnce(command::Reply<T>) -> Command + Send) -> Result<T, Failure> {
+        let Some(node) = &self.node else { return Err(Failure::not_running()) };
+        let (reply, answer) = oneshot::channel();
+        let stopped = || Failure::new(Kind::NotRunning, "The node has stopped.");
+        node.send(command(reply)).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
-    clock::Moment,
+    activity::Activity,
+    clock::{Clock, Moment},
     failure::Failure,
     request::{PeerRow, Pill, Role, SecretText, Warning},
 };
@@ -71,8 +72,8 @@ pub enum Event {
     RecordsApplied {
         /// The domain's name.
         domain: String,
-        /// The peer's name.
-        from: String,
+        /// The peer's name, if they all came from one.
+        from: Option<String>,
         /// How many records.
         records: u64,
     },
@@ -263,6 +264,7 @@ pub struct Numbered {
 pub struct Events {
     ring: Arc<Mutex<Ring>>,
     newest: Arc<watch::Sender<u64>>,
+    log: Option<Arc<(Activity, Clock)>>,
 }
 
 #[derive(Debug)]
@@ -291,16 +293,24 @@ impl Ring {
 }
 
 impl Events {
-    /// A ring of its own. `boot` tells this run of the node from others, so
+    /// Events of their own. `boot` tells this run of the node from others, so
     /// that ids of an earlier one are noticed.
     pub fn new(boot: u64) -> Self {
         let ring = Ring { boot, next: 1, kept: VecDeque::new() };
-        Self { ring: Arc::new(Mutex::new(ring)), newest: Arc::new(watch::Sender::new(0)) }
+        Self { ring: Arc::new(Mutex::new(ring)), newest: Arc::new(watch::Sender::new(0)), log: None }
     }
 
-    /// Tells everybody who watches.
+    /// As [`Events::new`]; what is worth keeping also goes to a log.
+    pub fn logged(boot: u64, log: Activity, clock: Clock) -> Self {
+        Self { log: Some(Arc::new((log, clock))), ..Self::new(boot) }
+    }
+
+    /// Tells everybody who watches, and the log if it is something to keep.
     pub fn publish(&self, event: Event) {
         debug_assert!(!matches!(event, Event::Code { .. }), "a code must not stay in memory");
+        if let Some((log, clock)) = self.log.as_deref() {
+            log.note(&event, clock.wall());
+        }
         let mut ring = lock(&self.ring);
         if ring.kept.len() == RING_EVENTS {
             ring.kept.pop_front();

@@ -1,6 +1,8 @@
 //! What went wrong, said once for every surface: a stable code for programs,
 //! a sentence and a remedy for people, an exit code for scripts.
 
+mod store;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -93,6 +95,8 @@ kinds! {
     NotPaired, "not-paired", 4, 403;
     /// No node runs on this home.
     NotRunning, "not-running", 3, 503;
+    /// The store and the identity do not belong together.
+    OtherDevice, "other-device", 1, 409;
     /// The port or the address is taken.
     PortInUse, "port-in-use", 1, 409;
     /// The disk or the store cannot be written.

@@ -117,6 +117,24 @@ pub(crate) fn private_dir(dir: &Path) -> Result<(), Failure> {
     check_private(dir, "700")
 }
 
+/// Makes a directory a home: a new one, or an empty one of ours, is made
+/// private; one with something in it has to be private already, since its
+/// files may be meant for others.
+pub(crate) fn claim_dir(dir: &Path) -> Result<(), Failure> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+        let ours = fs::symlink_metadata(dir)
+            .is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
+        if ours && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none()) {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+                .map_err(|error| Failure::io(format_args!("make {} private", dir.display()), &error))?;
+        }
+    }
+    private_dir(dir)
+}
+
 #[cfg(unix)]
 fn create_private_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};

@@ -20,6 +20,7 @@ pub mod identity;
 pub mod request;
 pub mod state;
 pub mod status;
+pub mod storage;
 pub mod swarm;
 
 pub use control::Control;

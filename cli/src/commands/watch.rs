@@ -46,7 +46,7 @@ pub(crate) async fn run(run: &Run, args: Watch) -> Result<()> {
 #[serde(untagged)]
 enum Line {
     Record { ev: &'static str, domain: String, id: String, from: Option<String>, at: Moment, v: String },
-    Applied { ev: &'static str, domain: String, from: String, records: u64 },
+    Applied { ev: &'static str, domain: String, from: Option<String>, records: u64 },
     Resync { ev: &'static str },
 }
 
@@ -65,7 +65,8 @@ impl Text for Line {
                 format!("{}  {ev}  {}/{}{from}\n", super::second(*at), clean(domain), clean(id))
             }
             Self::Applied { domain, from, records, .. } => {
-                format!("{}  {} from {}\n", clean(domain), plural(*records, "record"), clean(from))
+                let from = from.as_deref().map_or(String::new(), |name| format!(" from {}", clean(name)));
+                format!("{}  {}{from}\n", clean(domain), plural(*records, "record"))
             }
             Self::Resync { .. } => "Some changes went by too fast to be shown.\n".to_owned(),
         }

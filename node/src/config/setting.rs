@@ -84,7 +84,7 @@ pub(super) fn plain(value: &toml::Value) -> String {
 }
 
 /// Every setting, in the order in which people are shown them.
-pub const SETTINGS: [Setting; 10] = [
+pub const SETTINGS: [Setting; 8] = [
     Setting {
         key: "name",
         about: "What this device calls itself to others.",
@@ -174,28 +174,6 @@ pub const SETTINGS: [Setting; 10] = [
         get: |config| config.interval_s.to_string(),
         set: |config, value| {
             config.interval_s = number(value, 5..=86_400, "a number of seconds from 5 to 86400")?;
-            Ok(())
-        },
-    },
-    Setting {
-        key: "history-versions",
-        about: "How many earlier versions of a record are kept at least.",
-        restart: true,
-        form: Form::Bare,
-        get: |config| config.history_versions.to_string(),
-        set: |config, value| {
-            config.history_versions = number(value, 1..=1_000, "a number from 1 to 1000")?;
-            Ok(())
-        },
-    },
-    Setting {
-        key: "history-days",
-        about: "For how many days earlier versions are kept at least.",
-        restart: true,
-        form: Form::Bare,
-        get: |config| config.history_days.to_string(),
-        set: |config, value| {
-            config.history_days = number(value, 0..=3_650, "a number of days from 0 to 3650")?;
             Ok(())
         },
     },

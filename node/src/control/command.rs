@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kinsync_protocol::id::{DeviceId, DomainId};
+use kinsync_protocol::id::DeviceId;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -73,11 +73,6 @@ pub enum Command {
     PeersChanged {
         /// Whose.
         device: DeviceId,
-    },
-    /// Records of this device have changed: push them.
-    RecordsChanged {
-        /// In which domains.
-        domains: BTreeSet<DomainId>,
     },
     /// Trust in a device has ended and that is on disk: cut it off and tell the
     /// others.

@@ -1,0 +1,226 @@
+//! How the node is, its settings, and what happened.
+
+use kinsync_store::{DomainCounts, State, StoreSnapshot};
+
+use super::{
+    API_VERSION, Control,
+    command::{Command, NodeFacts},
+    open::blocking,
+};
+use crate::{
+    activity::Activity,
+    config::{Config, SETTINGS, Setting},
+    domains,
+    events::Event,
+    failure::{Failure, Kind},
+    identity,
+    request::{
+        ConfigRow, ConfigRows, DomainRow, LogRows, PeerRow, PeerState, Pill, QueueRow, SelfRow, StatusAnswer,
+        VersionAnswer, Warning,
+    },
+    status,
+};
+
+/// How many lines of the log are shown if nobody says.
+const LOG_LINES: usize = 100;
+
+impl Control {
+    /// How the node is. With no node running it tells what the store knows.
+    pub async fn status(&self) -> Result<StatusAnswer, Failure> {
+        // Read first: whoever watches from this id on misses nothing that
+        // happens while the rest is put together.
+        let last_event = self.shared.events.last_id();
+        let facts = self.facts().await?;
+        let peers = self.peers().await?.peers;
+        let counts = self.shared.storage.read(StoreSnapshot::counts).await?;
+        let rows: Vec<_> = domain_rows(&counts);
+        let warnings = self.warnings(&rows, &peers, facts.as_ref());
+        let mut status = facts.as_ref().map(|facts| facts.status.clone()).unwrap_or_default();
+        status.error |= !matches!(self.shared.storage.store().state(), State::Writing);
+        status.conflicts |= rows.iter().any(|row| row.conflicts > 0);
+        status.waiting_upgrade |= rows.iter().any(|row| row.waiting > 0);
+        status.clock |= warnings.iter().any(|warning| warning.code == "clock");
+        let state = match facts {
+            Some(_) => status::pill(&status, self.shared.clock.monotonic()),
+            None if status.error => Pill::Error,
+            None => Pill::Offline,
+        };
+        let queue = facts.as_ref().map(|facts| queue(facts, &peers)).unwrap_or_default();
+        Ok(StatusAnswer {
+            v: 1,
+            me: self.self_row(facts.as_ref()),
+            state,
+            flags: status::flags(&status),
+            peers,
+            domains: rows,
+            queue,
+            warnings,
+            last_event,
+        })
+    }
+
+    /// What the event loop says about itself, if there is one.
+    pub(super) async fn facts(&self) -> Result<Option<NodeFacts>, Failure> {
+        if self.node.is_none() {
+            return Ok(None);
+        }
+        match self.ask(|reply| Command::Facts { reply }).await {
+            Ok(facts) => Ok(Some(facts)),
+            Err(failure) if failure.kind == Kind::NotRunning => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn self_row(&self, facts: Option<&NodeFacts>) -> SelfRow {
+        let device = self.device();
+        let up = self.shared.clock.monotonic().saturating_sub(self.shared.opened);
+        let reach = facts.map(|_| "lan".to_owned()).into_iter().collect();
+        SelfRow {
+            id: device.to_string(),
+            peer_id: identity::peer_id(&device),
+            name: self.shared.config.borrow().name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            running: facts.is_some(),
+            pid: facts.map(|_| std::process::id()),
+            uptime_s: facts.map(|_| up.as_secs()),
+            listening: facts.map(|facts| facts.listening.clone()).unwrap_or_default(),
+            reach,
+            home: self.shared.home.data_dir().display().to_string(),
+        }
+    }
+
+    fn warnings(&self, rows: &[DomainRow], peers: &[PeerRow], facts: Option<&NodeFacts>) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |code: &str, text: String| warnings.push(Warning { code: code.to_owned(), text });
+        match self.shared.storage.store().state() {
+            State::Writing => {}
+            State::DiskFull => warn(
+                "disk-full",
+                "The disk is full: nothing is written until there is room again.".to_owned(),
+            ),
+            State::Poisoned { reason } => warn(
+                "read-only",
+                format!("Writing stopped after a failure: {reason}. Check the disk and restart the node."),
+            ),
+        }
+        match self.shared.storage.store().damaged() {
+            0 => {}
+            damaged => warn("store-damaged", format!("{damaged} reads met damage. See: kinsync doctor")),
+        }
+        for row in rows {
+            match row.conflicts {
+                0 => {}
+                1 => warn("conflicts", format!("1 conflict in {} is kept in history.", row.name)),
+                n => warn("conflicts", format!("{n} conflicts in {} are kept in history.", row.name)),
+            }
+            if row.waiting > 0 {
+                let text =
+                    format!("{} records of {} wait for an update of this device.", row.waiting, row.name);
+                warn("waiting-upgrade", text);
+            }
+        }
+        for peer in peers.iter().filter(|peer| peer.state != PeerState::Revoked) {
+            let Some(offset) = peer.clock_offset_ms.filter(|offset| is_far_off(*offset)) else { continue };
+            let side = if offset > 0 { "ahead of" } else { "behind" };
+            let off = jiff::SignedDuration::from_millis(offset.saturating_abs() / 1_000 * 1_000);
+            warn("clock", format!("The clock of {} is {off:#} {side} this device's.", peer.name));
+        }
+        warnings.extend(facts.into_iter().flat_map(|facts| facts.warnings.iter().cloned()));
+        warnings
+    }
+
+    /// Which version this is.
+    pub fn version(&self) -> VersionAnswer {
+        VersionAnswer {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            api: API_VERSION,
+            pid: std::process::id(),
+        }
+    }
+
+    /// One setting, or all of them.
+    pub async fn config_rows(&self, key: Option<&str>) -> Result<ConfigRows, Failure> {
+        let path = self.shared.home.config();
+        let config = blocking(move || Config::load(&path)).await?;
+        let rows = match key {
+            Some(key) => vec![config.row(Setting::named(key)?)],
+            None => SETTINGS.iter().map(|setting| config.row(setting)).collect(),
+        };
+        Ok(ConfigRows { rows })
+    }
+
+    /// Changes one setting in the file, and in the running node where it can
+    /// take it at once.
+    pub async fn config_set(&self, key: &str, value: &str) -> Result<ConfigRow, Failure> {
+        let setting = Setting::named(key)?;
+        let (path, new) = (self.shared.home.config(), value.trim().to_owned());
+        let config = blocking(move || {
+            let mut config = Config::load(&path)?;
+            config.set(setting.key, &new)?;
+            config.save(&path)?;
+            Ok(config)
+        })
+        .await?;
+        if !setting.restart {
+            let value = setting.get(&config);
+            self.shared.config.send_modify(|live| {
+                live.set(setting.key, &value).expect("it was checked when the file was changed");
+            });
+        }
+        self.shared.events.publish(Event::SettingsChanged { keys: vec![setting.key.to_owned()] });
+        Ok(config.row(setting))
+    }
+
+    /// The last lines of the activity log, the oldest first.
+    pub async fn log_tail(&self, lines: Option<usize>) -> Result<LogRows, Failure> {
+        let log = Activity::at(self.shared.home.activity_log());
+        blocking(move || log.tail(lines.unwrap_or(LOG_LINES))).await
+    }
+}
+
+/// How far two clocks may be apart before people are told, in milliseconds.
+const CLOCK_OFFSET_MS_MAX: u64 = 2 * 60 * 1_000;
+
+/// Whether a clock is so far off that people should know.
+pub(super) const fn is_far_off(offset_ms: i64) -> bool {
+    offset_ms.unsigned_abs() > CLOCK_OFFSET_MS_MAX
+}
+
+/// The built-in domains in their order, then what this device does not know:
+/// its records are kept and passed on, and wait for an upgrade.
+fn domain_rows(counts: &[DomainCounts]) -> Vec<DomainRow> {
+    let known = domains::BUILT_IN.iter().map(|domain| {
+        let counts = counts.iter().find(|counts| counts.domain == domain.id());
+        DomainRow {
+            name: domain.name.to_owned(),
+            records: counts.map_or(0, |counts| counts.live),
+            tombstones: counts.map_or(0, |counts| counts.tombstones),
+            waiting: 0,
+            conflicts: counts.map_or(0, |counts| counts.conflicts),
+        }
+    });
+    let unknown =
+        counts.iter().filter(|counts| domains::with_id(counts.domain).is_none()).map(|counts| DomainRow {
+            name: counts.name.clone().unwrap_or_else(|| counts.domain.to_string()),
+            records: 0,
+            tombstones: counts.tombstones,
+            waiting: counts.live,
+            conflicts: counts.conflicts,
+        });
+    known.chain(unknown).collect()
+}
+
+fn queue(facts: &NodeFacts, peers: &[PeerRow]) -> Vec<QueueRow> {
+    let waiting = facts.peers.iter().filter(|(_, peer)| !peer.online && peer.queued > 0);
+    waiting
+        .filter_map(|(device, peer)| {
+            let row = peers.iter().find(|row| row.id == device.to_string())?;
+            Some(QueueRow {
+                id: row.id.clone(),
+                name: row.name.clone(),
+                records: peer.queued,
+                last_seen: row.last_seen,
+            })
+        })
+        .collect()
+}

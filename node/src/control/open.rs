@@ -1,0 +1,143 @@
+//! Setting a home up, and opening it.
+
+use std::{fs, sync::Arc};
+
+use kinsync_store::{Commit, Job, OpenError, Options, Store};
+use tokio::{sync::watch, task};
+
+use super::{Control, Names, Shared, version_name};
+use crate::{
+    activity::Activity,
+    clock::{Clock, Moment},
+    config::{Config, clean_name},
+    domains,
+    events::{Event, Events, RecordChange},
+    failure::{Failure, Kind},
+    home::{self, Home},
+    identity::Identity,
+    storage::Storage,
+};
+
+impl Control {
+    /// Sets a home up: identity, settings and an empty store. A home that has
+    /// an identity is left alone.
+    pub async fn init(home: &Home, name: Option<&str>) -> Result<Self, Failure> {
+        let (at, name) = (home.clone(), name.map(str::to_owned));
+        blocking(move || set_up(&at, name.as_deref())).await?;
+        Self::open(home).await
+    }
+
+    /// Opens the store of a home that no node is running on.
+    ///
+    /// `not-initialised` if nobody has set it up, `store-locked` if another
+    /// process has it open.
+    pub async fn open(home: &Home) -> Result<Self, Failure> {
+        Self::open_at(home, Clock::system()).await
+    }
+
+    /// As [`Control::open`], by another clock than the machine's.
+    pub async fn open_at(home: &Home, clock: Clock) -> Result<Self, Failure> {
+        let home = home.clone();
+        let control = blocking(move || open(home, clock)).await?;
+        control.refresh_names().await?;
+        Ok(control)
+    }
+}
+
+/// Runs what waits for the disk without holding up the runtime.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Failure::internal(error)))
+}
+
+fn set_up(home: &Home, name: Option<&str>) -> Result<(), Failure> {
+    if home.is_initialised() {
+        return Err(Failure::new(
+            Kind::AlreadyExists,
+            format!("There is a device here already: {}.", home.data_dir().display()),
+        )
+        .hint("To set up another device on this machine, use another --home."));
+    }
+    let mut config = Config::load(&home.config())?;
+    if let Some(name) = name {
+        config.name = clean_name(name).ok_or_else(|| {
+            Failure::new(Kind::BadSetting, format!("{name:?} cannot be the name of a device."))
+        })?;
+    }
+    home::claim_dir(home.data_dir())?;
+    if let Some(dir) = home.config().parent() {
+        fs::create_dir_all(dir)
+            .map_err(|error| Failure::io(format_args!("create {}", dir.display()), &error))?;
+    }
+    // The identity comes last: it is what makes a home one, so a crash before
+    // it leaves a home that can be set up again.
+    config.save(&home.config())?;
+    Identity::create(&home.identity())?;
+    Ok(())
+}
+
+fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
+    let identity = Identity::load(&home.identity())?;
+    let config = Config::load(&home.config())?;
+    let options = Options::new(identity.device(), random()?);
+    let store = Store::open(home.store(), options).map_err(|error| match (error, home.pid()) {
+        (OpenError::Locked, Some(pid)) => Failure {
+            message: format!("Process {pid} holds the store but does not answer."),
+            ..OpenError::Locked.into()
+        },
+        (error, _) => error.into(),
+    })?;
+    let names = domains::BUILT_IN.iter().map(|domain| domain.name.to_owned()).collect();
+    if let Err(error) = store.write(Job::name_domains(names)) {
+        // Names are for people; a store that cannot be written is still read.
+        tracing::warn!(%error, "the names of the domains could not be noted");
+    }
+    let (events, names) =
+        (Events::logged(random()?, Activity::at(home.activity_log()), clock.clone()), Names::default());
+    let watching = (events.clone(), names.clone());
+    store.on_commit(move |commit| tell(commit, &watching.0, &watching.1));
+    let shared = Shared {
+        home,
+        identity,
+        opened: clock.monotonic(),
+        clock,
+        config: watch::Sender::new(config),
+        events,
+        names,
+        storage: Storage::new(store),
+    };
+    Ok(Control { shared: Arc::new(shared), node: None })
+}
+
+fn random() -> Result<u64, Failure> {
+    getrandom::u64()
+        .map_err(|error| Failure::new(Kind::Io, format!("The system gives no random numbers: {error}.")))
+}
+
+/// Makes events of what a commit changed.
+fn tell(commit: &Commit, events: &Events, names: &Names) {
+    for domain in &commit.domains {
+        let name = domains::with_id(domain.domain)
+            .map_or_else(|| domain.domain.to_string(), |known| known.name.to_owned());
+        if !domain.complete {
+            // Too many to tell one by one: whoever shows them reads again.
+            events.publish(Event::RecordsApplied {
+                domain: name,
+                from: None,
+                records: domain.head.saturating_sub(domain.previous),
+            });
+            continue;
+        }
+        for change in &domain.changes {
+            let record = RecordChange {
+                domain: name.clone(),
+                id: change.key.as_str().to_owned(),
+                from: change.from.map(|device| names.of(device)),
+                at: Moment(change.stamp.time.wall().0),
+                v: version_name(change.stamp),
+            };
+            events.publish(if change.deleted { Event::Del(record) } else { Event::Put(record) });
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the errors of the store mean to people.
+
+use kinsync_protocol::record::KeyError;
+use kinsync_store::{OpenError, ReadError, WriteError};
+
+use super::{Failure, Kind};
+
+/// What to do about a damaged store. Never "delete it": another device may
+/// hold everything, but only its owner can know that.
+const DAMAGED_HINT: &str = "See what is wrong:  kinsync doctor   \
+     Keep the file; what other devices hold can be fetched again.";
+
+fn disk_full() -> Failure {
+    Failure::new(Kind::DiskFull, "The disk is full. Reading goes on; nothing was written.")
+        .hint("Free some space and try again.")
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Damaged { reason } => {
+                Self::new(Kind::StoreDamaged, format!("The store is damaged: {reason}.")).hint(DAMAGED_HINT)
+            }
+            OpenError::Locked => Self::new(Kind::StoreLocked, "Another process holds the store.")
+                .hint("Is a node starting or stopping? Wait a moment, or end that process."),
+            OpenError::DiskFull => disk_full(),
+            OpenError::ReadOnly { reason } => {
+                Self::new(Kind::ReadOnly, format!("The store cannot be written: {reason}."))
+                    .hint("Check the owner and the mode of the directory, or use another --home.")
+            }
+            OpenError::Newer { found, known } => Self::new(
+                Kind::Incompatible,
+                format!("A newer kinsync wrote this store (version {found}, this one reads {known})."),
+            )
+            .hint("Update this device."),
+            OpenError::OtherDevice { owner } => Self::new(
+                Kind::OtherDevice,
+                format!(
+                    "The store belongs to another device ({}) than the identity beside it.",
+                    owner.short()
+                ),
+            )
+            .hint("Put the identity file back that belongs to it, or move the store away."),
+            OpenError::Io(error) => Self::io("open the store", &error),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Damaged { what } => {
+                Self::new(Kind::StoreDamaged, format!("The store is damaged: {what}.")).hint(DAMAGED_HINT)
+            }
+            ReadError::Closed => stopping(),
+            error @ (ReadError::Storage(_) | _) => {
+                Self::new(Kind::StoreDamaged, format!("The store cannot be read: {}.", innermost(&error)))
+                    .hint(DAMAGED_HINT)
+            }
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::NotFound => Self::new(Kind::NotFound, "There is nothing to change."),
+            WriteError::ValueTooLarge { bytes, limit } => Self::new(
+                Kind::ValueTooLarge,
+                format!("A value of {bytes} bytes is over the limit of {limit}."),
+            )
+            .hint("Values this large are attachments, not records."),
+            WriteError::TextTooLong { bytes, limit } => {
+                Self::new(Kind::BadRequest, format!("A text of {bytes} bytes is over the limit of {limit}."))
+            }
+            WriteError::NotTrusted { peer } => {
+                Self::new(Kind::NotPaired, format!("The device {} is not trusted.", peer.short()))
+            }
+            WriteError::DiskFull => disk_full(),
+            WriteError::Damaged { what } => {
+                Self::new(Kind::StoreDamaged, format!("The store is damaged: {what}.")).hint(DAMAGED_HINT)
+            }
+            WriteError::Poisoned { reason } => Self::new(
+                Kind::ReadOnly,
+                format!("Writing stopped after a failure: {reason}. Reading goes on."),
+            )
+            .hint("Check the disk, then restart the node:  kinsync down, then kinsync up"),
+            WriteError::Closed => stopping(),
+            error @ (WriteError::NoLaterStamp | _) => Self::internal(error),
+        }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self::new(Kind::BadKey, format!("That cannot be the id of a record: {error}."))
+            .hint("Ids are 1 to 256 bytes of text without control characters.")
+    }
+}
+
+fn stopping() -> Failure {
+    Failure::new(Kind::NotRunning, "The node is stopping.")
+}
+
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
