@@ -144,7 +144,8 @@ impl Job<Applied> {
     /// is gone with the records it covers.
     ///
     /// # Errors
-    /// [`WriteError::NotTrusted`].
+    /// [`WriteError::NotTrusted`], also if one of the domains is not shared with
+    /// the device.
     pub fn apply(from: DeviceId, batches: Vec<Batch>, now: UnixMillis) -> Self {
         let bytes = batches
             .iter()
@@ -157,7 +158,7 @@ impl Job<Applied> {
         };
         let bulk = !batches.is_empty() && batches.iter().all(copying);
         let mut job = Self::new(move |tx| {
-            if !tx.may_write(from)? {
+            if !tx.may_write(from, batches.iter().map(|batch| batch.domain))? {
                 return Err(Stop::Refused(WriteError::NotTrusted { peer: from }));
             }
             let mut applied = Applied::default();

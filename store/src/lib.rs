@@ -43,4 +43,3 @@ pub use query::{Conflict, DomainCounts, Listed, PastVersion};
 pub use rows::Reason;
 pub use snapshot::StoreSnapshot;
 pub use store::{BALLAST_BYTES, CACHE_BYTES, Options, Store};
-pub use trust::{TrustRow, TrustRows};

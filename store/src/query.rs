@@ -13,7 +13,6 @@ use crate::history::Past;
 use crate::rows::DomainRow;
 use crate::snapshot::StoreSnapshot;
 use crate::tables;
-use crate::trust::{self, TrustRows};
 
 /// One row of a listing.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -204,16 +203,5 @@ impl StoreSnapshot {
         }
         names.sort();
         Ok(names)
-    }
-
-    /// The trust view.
-    pub fn trust(&self) -> Result<TrustRows, ReadError> {
-        trust::read(&self.view.trust)
-    }
-
-    /// Up to `limit` accepted trust statements, newest first.
-    pub fn trust_log(&self, limit: usize) -> Result<Vec<Vec<u8>>, ReadError> {
-        let rows = self.view.trust_log.range::<u64>(..)?.rev().take(limit);
-        rows.map(|row| Ok(row?.1.value().to_vec())).collect()
     }
 }

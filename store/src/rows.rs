@@ -77,18 +77,17 @@ pub(crate) struct ItemRow {
 impl ItemRow {
     pub(crate) fn encode(&self, place: Place, intern: &mut Intern<'_>) -> Result<Vec<u8>, ReadError> {
         let Item { key, version, seq, from } = &self.item;
-        let mut bytes = vec![0; CHECK_BYTES];
+        let mut bytes = Vec::with_capacity(64 + key.as_str().len());
         bytes.extend_from_slice(&seq.to_be_bytes());
         write_from(&mut bytes, *from, intern)?;
         bytes.extend_from_slice(&self.received.0.to_be_bytes());
         write_version(&mut bytes, version, intern)?;
         bytes.extend_from_slice(key.as_str().as_bytes());
-        place.seal(&mut bytes);
-        Ok(bytes)
+        Ok(place.seal(bytes))
     }
 
     pub(crate) fn decode(bytes: &[u8], place: Place, resolve: &mut Resolve<'_>) -> Result<Self, ReadError> {
-        let mut row = Reader::new(place.unseal(bytes, "item")?, "item");
+        let mut row = Reader::new(place.open(bytes, "item")?, "item");
         let seq = row.u64()?;
         let from = read_from(&mut row, resolve)?;
         let received = UnixMillis(row.u64()?);
@@ -128,7 +127,7 @@ pub(crate) struct PastRow {
 
 impl PastRow {
     pub(crate) fn encode(&self, place: Place, intern: &mut Intern<'_>) -> Result<Vec<u8>, ReadError> {
-        let mut bytes = vec![0; CHECK_BYTES];
+        let mut bytes = Vec::with_capacity(96 + self.value.as_ref().map_or(0, Vec::len));
         bytes.push(match self.reason {
             Reason::Replaced => 0,
             Reason::Deleted => 1,
@@ -142,12 +141,11 @@ impl PastRow {
         if let Some(value) = &self.value {
             bytes.extend_from_slice(value);
         }
-        place.seal(&mut bytes);
-        Ok(bytes)
+        Ok(place.seal(bytes))
     }
 
     pub(crate) fn decode(bytes: &[u8], place: Place, resolve: &mut Resolve<'_>) -> Result<Self, ReadError> {
-        let mut row = Reader::new(place.unseal(bytes, "history")?, "history");
+        let mut row = Reader::new(place.open(bytes, "history")?, "history");
         let reason = match row.u8()? {
             0 => Reason::Replaced,
             1 => Reason::Deleted,
@@ -165,7 +163,6 @@ impl PastRow {
     /// The time it was set aside, without reading the rest.
     pub(crate) fn peek_at(bytes: &[u8]) -> Result<(Reason, UnixMillis), ReadError> {
         let mut row = Reader::new(bytes, "history");
-        row.array::<CHECK_BYTES>()?;
         let reason = match row.u8()? {
             2 => Reason::Conflict,
             1 => Reason::Deleted,
@@ -184,24 +181,38 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn check(self, content: &[u8]) -> [u8; CHECK_BYTES] {
-        let [a, b, c, d, ..] =
-            hash::tagged("kinsync/row/1", &[&self.dom.to_be_bytes(), self.key.as_bytes(), content]);
-        [a, b, c, d]
+    fn bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&self.dom.to_be_bytes());
+        bytes[4..].copy_from_slice(self.key.as_bytes());
+        bytes
     }
 
-    fn seal(self, bytes: &mut [u8]) {
-        if let Some((check, content)) = bytes.split_first_chunk_mut::<CHECK_BYTES>() {
-            *check = self.check(content);
-        }
+    fn seal(self, content: Vec<u8>) -> Vec<u8> {
+        seal_row(&self.bytes(), content)
     }
 
-    fn unseal<'a>(self, bytes: &'a [u8], what: &'static str) -> Result<&'a [u8], ReadError> {
-        match bytes.split_first_chunk::<CHECK_BYTES>() {
-            Some((check, content)) if *check == self.check(content) => Ok(content),
-            _ => Err(ReadError::damaged(format!("the check of an {what} row failed"))),
-        }
+    fn open<'a>(self, bytes: &'a [u8], what: &'static str) -> Result<&'a [u8], ReadError> {
+        open_row(&self.bytes(), bytes).ok_or_else(|| ReadError::damaged(format!("an altered {what} row")))
     }
+}
+
+fn check(place: &[u8], content: &[u8]) -> [u8; CHECK_BYTES] {
+    let [a, b, c, d, ..] = hash::tagged("kinsync/row/1", &[place, content]);
+    [a, b, c, d]
+}
+
+/// Puts a check behind the content of a row that stands at `place`.
+pub(crate) fn seal_row(place: &[u8], mut content: Vec<u8>) -> Vec<u8> {
+    let check = check(place, &content);
+    content.extend_from_slice(&check);
+    content
+}
+
+/// The content of a row at `place`, unless it is not what [`seal_row`] wrote.
+pub(crate) fn open_row<'a>(place: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let (content, stored) = bytes.split_last_chunk::<CHECK_BYTES>()?;
+    (*stored == check(place, content)).then_some(content)
 }
 
 /// 0 stands for this device.

@@ -25,6 +25,8 @@ use crate::tables::{self, View};
 /// cannot be used again before it is dropped.
 pub struct StoreSnapshot {
     pub(crate) view: View,
+    /// The device that owns the store.
+    pub(crate) device: DeviceId,
     devices: RefCell<BTreeMap<u32, DeviceId>>,
     damaged: Arc<AtomicU64>,
     _transaction: ReadTransaction,
@@ -37,9 +39,13 @@ impl fmt::Debug for StoreSnapshot {
 }
 
 impl StoreSnapshot {
-    pub(crate) fn new(transaction: ReadTransaction, damaged: Arc<AtomicU64>) -> Result<Self, ReadError> {
+    pub(crate) fn new(
+        transaction: ReadTransaction,
+        device: DeviceId,
+        damaged: Arc<AtomicU64>,
+    ) -> Result<Self, ReadError> {
         let view = View::open(&transaction)?;
-        Ok(Self { view, devices: RefCell::default(), damaged, _transaction: transaction })
+        Ok(Self { view, device, devices: RefCell::default(), damaged, _transaction: transaction })
     }
 
     /// The local number of a domain, if it was ever written to.
@@ -52,7 +58,7 @@ impl StoreSnapshot {
         DomainRow::decode(row.value())
     }
 
-    fn device(&self, number: u32) -> Result<DeviceId, ReadError> {
+    fn resolve(&self, number: u32) -> Result<DeviceId, ReadError> {
         if let Some(device) = self.devices.borrow().get(&number) {
             return Ok(*device);
         }
@@ -62,11 +68,11 @@ impl StoreSnapshot {
     }
 
     pub(crate) fn decode_item(&self, dom: u32, key: KeyHash, row: &[u8]) -> Result<ItemRow, ReadError> {
-        ItemRow::decode(row, Place { dom, key }, &mut |number| self.device(number))
+        ItemRow::decode(row, Place { dom, key }, &mut |number| self.resolve(number))
     }
 
     pub(crate) fn decode_past(&self, dom: u32, key: KeyHash, row: &[u8]) -> Result<PastRow, ReadError> {
-        PastRow::decode(row, Place { dom, key }, &mut |number| self.device(number))
+        PastRow::decode(row, Place { dom, key }, &mut |number| self.resolve(number))
     }
 
     pub(crate) fn item_row(&self, dom: u32, key: KeyHash) -> Result<Option<ItemRow>, ReadError> {

@@ -110,7 +110,7 @@ impl Store {
     pub fn snapshot(&self) -> Result<StoreSnapshot, ReadError> {
         let database = self.core.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(ReadError::Closed)?;
-        StoreSnapshot::new(database.database.begin_read()?, Arc::clone(&self.core.damaged))
+        StoreSnapshot::new(database.database.begin_read()?, self.core.device, Arc::clone(&self.core.damaged))
     }
 
     /// Reads within a snapshot, behind a fence: damage in the file that makes

@@ -1,106 +1,94 @@
 //! Who may write here, in the same file as the records, so that a revocation
 //! and the records of the revoked device have one order.
 
-use std::collections::BTreeMap;
-
-use kinsync_protocol::id::DeviceId;
+use kinsync_protocol::id::{DeviceId, DomainId};
+use kinsync_protocol::trust::{Action, Changes, Row, Standing, View};
 use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
 use crate::job::Job;
+use crate::rows::{open_row, seal_row};
+use crate::snapshot::StoreSnapshot;
 
-/// What the store keeps of one device's trust.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct TrustRow {
-    /// Whether records from the device are taken in.
-    pub may_write: bool,
-    /// The rest of the row, which the store does not look into.
-    pub content: Vec<u8>,
+fn encode(device: DeviceId, row: &Row) -> Vec<u8> {
+    seal_row(&device.0, row.encode())
 }
 
-/// All rows of the trust view.
-pub type TrustRows = BTreeMap<DeviceId, TrustRow>;
-
-impl TrustRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![u8::from(self.may_write)];
-        bytes.extend_from_slice(&self.content);
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
-        match bytes.split_first() {
-            Some((may_write @ 0..=1, content)) => {
-                Ok(Self { may_write: *may_write == 1, content: content.to_vec() })
-            }
-            _ => Err(ReadError::damaged("unreadable trust row")),
-        }
-    }
+fn decode(device: DeviceId, bytes: &[u8]) -> Result<Row, ReadError> {
+    let content = open_row(&device.0, bytes).ok_or_else(|| ReadError::damaged("an altered trust row"))?;
+    Row::decode(content).map_err(|error| ReadError::damaged(format!("unreadable trust row: {error}")))
 }
 
-/// Reads the whole view.
-pub(crate) fn read(
+/// Reads the whole view. One row in doubt puts all in doubt: leaving it out
+/// might let a revoked device be introduced again.
+fn read(
     table: &impl ReadableTable<&'static [u8; 32], &'static [u8]>,
-) -> Result<TrustRows, ReadError> {
-    let mut rows = TrustRows::new();
+    me: DeviceId,
+) -> Result<View, ReadError> {
+    let mut rows = Vec::new();
     for row in table.iter()? {
         let (device, row) = row?;
-        rows.insert(DeviceId(*device.value()), TrustRow::decode(row.value())?);
+        let device = DeviceId(*device.value());
+        rows.push((device, decode(device, row.value())?));
     }
-    Ok(rows)
+    Ok(View::from_rows(me, rows))
 }
 
 impl Tx<'_> {
-    /// Whether records from `peer` may be taken in at this point of the order
-    /// of commits.
-    pub(crate) fn may_write(&mut self, peer: DeviceId) -> Result<bool, ReadError> {
-        if self.memory.once.contains(&peer) {
+    /// Whether records of all `domains` may be taken in from `peer`, at this
+    /// point of the order of commits.
+    pub(crate) fn may_write(
+        &mut self,
+        peer: DeviceId,
+        domains: impl IntoIterator<Item = DomainId>,
+    ) -> Result<bool, Stop> {
+        let row = match self.tables.trust.get(&peer.0)? {
+            None => None,
+            Some(row) => match decode(peer, row.value()) {
+                // In doubt nobody is trusted; other jobs go on.
+                Err(ReadError::Damaged { what }) => {
+                    return Err(Stop::Refused(WriteError::Damaged { what }));
+                }
+                row => Some(row?),
+            },
+        };
+        let view = View::from_rows(self.memory.device, row.map(|row| (peer, row)));
+        // What is known of a device goes before its visit: the dead stay dead.
+        if view.standing(peer) == Standing::Stranger && self.memory.once.contains(&peer) {
             return Ok(true);
         }
-        match self.tables.trust.get(&peer.0)? {
-            Some(row) => Ok(TrustRow::decode(row.value())?.may_write),
-            None => Ok(false),
-        }
+        Ok(domains.into_iter().all(|domain| view.may(peer, Action::SyncDomain(domain))))
     }
 }
 
-impl<T: Send + 'static> Job<T> {
-    /// Changes the trust view. Once it is answered, no record of a device that
-    /// it shut out commits.
+impl<T: Send + 'static, E: Send + 'static> Job<Result<(Changes, T), E>> {
+    /// Changes the trust view that stands when the job's turn comes. Once it
+    /// is answered, no record of a device that it shut out commits.
     ///
-    /// `log` lists the accepted statements behind the change, kept for ever.
-    ///
-    /// # Errors
-    /// What `change` returns; then nothing is changed.
-    pub fn change_trust(
-        change: impl FnOnce(&mut TrustRows, &mut Vec<Vec<u8>>) -> Result<T, WriteError> + Send + 'static,
-    ) -> Self {
+    /// Stores [`Changes::rows`], and [`Changes::log`] for ever. What `change`
+    /// refuses changes nothing and comes back as it is.
+    pub fn change_view(change: impl FnOnce(&mut View) -> Result<(Changes, T), E> + Send + 'static) -> Self {
         Self::new(move |tx| {
-            let before = read(&tx.tables.trust)?;
-            let (mut after, mut log) = (before.clone(), Vec::new());
-            let outcome = change(&mut after, &mut log).map_err(Stop::Refused)?;
-            for device in before.keys().filter(|device| !after.contains_key(device)) {
-                tx.tables.trust.remove(&device.0)?;
+            let outcome = change(&mut read(&tx.tables.trust, tx.memory.device)?);
+            let Ok((changes, _)) = &outcome else { return Ok(outcome) };
+            for (device, row) in &changes.rows {
+                tx.tables.trust.insert(&device.0, encode(*device, row).as_slice())?;
             }
-            for (device, row) in after.iter().filter(|(device, row)| before.get(device) != Some(row)) {
-                tx.tables.trust.insert(&device.0, row.encode().as_slice())?;
-            }
-            for statement in &log {
+            for statement in &changes.log {
                 let number = tx.tables.trust_log.last()?.map_or(0, |(number, _)| number.value() + 1);
-                tx.tables.trust_log.insert(number, statement.as_slice())?;
+                tx.tables.trust_log.insert(number, statement.encode().as_slice())?;
             }
-            if after != before {
-                tx.trust_changed = true;
-            }
-            tx.dirty |= tx.trust_changed || !log.is_empty();
+            tx.trust_changed |= !changes.rows.is_empty();
+            tx.dirty |= tx.trust_changed || !changes.log.is_empty();
             Ok(outcome)
         })
     }
 }
 
 impl Job<()> {
-    /// Admits a device until [`Job::end_once`] or the end of the process.
+    /// Admits a device of which nothing is known, until [`Job::end_once`] or
+    /// the end of the process.
     pub fn admit_once(peer: DeviceId) -> Self {
         Self::new(move |tx| {
             tx.memory.once.insert(peer);
@@ -114,5 +102,22 @@ impl Job<()> {
             tx.memory.once.remove(&peer);
             Ok(())
         })
+    }
+}
+
+impl StoreSnapshot {
+    /// The trust view, without the devices admitted once.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] if any row of it is.
+    pub fn trust_view(&self) -> Result<View, ReadError> {
+        read(&self.view.trust, self.device)
+    }
+
+    /// Up to `limit` accepted trust statements as they were signed, newest
+    /// first.
+    pub fn trust_log(&self, limit: usize) -> Result<Vec<Vec<u8>>, ReadError> {
+        let rows = self.view.trust_log.range::<u64>(..)?.rev().take(limit);
+        rows.map(|row| Ok(row?.1.value().to_vec())).collect()
     }
 }

@@ -4,12 +4,14 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Record;
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp};
+use kinsync_protocol::trust;
 
 use super::platter::{created, start};
-use super::world::*;
+use super::world::{self, *};
 use crate::{Commit, Job, WriteError};
 
 fn from_laptop(number: u64) -> Batch {
@@ -74,16 +76,40 @@ fn a_large_commit_tells_only_its_range() {
 fn a_stranger_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), PHONE);
-    trust(&store, LAPTOP, false);
-    let refused = store.apply(LAPTOP, vec![from_laptop(1)], NOW);
-    assert_eq!(refused, Err(WriteError::NotTrusted { peer: LAPTOP }));
+    let stranger = DeviceId([9; 32]);
+    let refused = store.apply(stranger, vec![from_laptop(1)], NOW);
+    assert_eq!(refused, Err(WriteError::NotTrusted { peer: stranger }));
     assert_eq!(store.snapshot().unwrap().root(notes()).unwrap().head, 0);
-    assert_eq!(store.snapshot().unwrap().cursor(LAPTOP, notes()).unwrap(), None);
+    assert_eq!(store.snapshot().unwrap().cursor(stranger, notes()).unwrap(), None);
 
+    store.write(Job::admit_once(stranger)).unwrap();
+    store.apply(stranger, vec![from_laptop(1)], NOW).unwrap();
+    store.write(Job::end_once(stranger)).unwrap();
+    assert!(store.apply(stranger, vec![from_laptop(2)], NOW).is_err());
+}
+
+/// A revoked device is not let in again as a visitor.
+#[test]
+fn a_visit_does_not_raise_the_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), PHONE);
+    store.write(revoke(LAPTOP)).unwrap().unwrap();
     store.write(Job::admit_once(LAPTOP)).unwrap();
+    assert!(store.apply(LAPTOP, vec![from_laptop(1)], NOW).is_err());
+}
+
+/// A guest writes to the domains it was given and to no other, not even within
+/// one delivery.
+#[test]
+fn a_guest_writes_to_its_domains_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), PHONE);
+    let limited = set_trust(LAPTOP, trust::State::Kin, trust::Role::Guest, Some(vec!["notes".into()]));
+    store.write(limited).unwrap().unwrap();
     store.apply(LAPTOP, vec![from_laptop(1)], NOW).unwrap();
-    store.write(Job::end_once(LAPTOP)).unwrap();
-    assert!(store.apply(LAPTOP, vec![from_laptop(2)], NOW).is_err());
+    let other = Batch { domain: DomainId::of("messages"), ..from_laptop(2) };
+    assert!(store.apply(LAPTOP, vec![from_laptop(2), other], NOW).is_err());
+    assert_eq!(store.snapshot().unwrap().root(notes()).unwrap().live, 1);
 }
 
 /// S16 (T-R7): in 1,000 interleavings of applying and revoking, no record of
@@ -94,17 +120,13 @@ fn nothing_commits_after_a_revocation() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut random = fastrand::Rng::with_seed(7);
     for round in 0..1_000_u64 {
-        trust(&store, LAPTOP, true);
+        world::trust(&store, LAPTOP);
         let (done, answers) = mpsc::channel();
         let (count, revoke_at) = (random.u64(1..6), random.u64(0..6));
         for n in 0..=count {
             if n == revoke_at.min(count) {
                 let (order, done) = (Arc::clone(&order), done.clone());
-                let revoke = Job::change_trust(|rows, _| {
-                    rows.entry(LAPTOP).or_default().may_write = false;
-                    Ok(())
-                });
-                store.submit(revoke, move |result| {
+                store.submit(revoke(LAPTOP), move |result| {
                     assert!(result.is_ok());
                     order.lock().unwrap().push(true);
                     done.send(()).unwrap();
@@ -138,10 +160,11 @@ fn nothing_commits_after_a_revocation() {
 fn a_revocation_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), PHONE);
-    trust(&store, LAPTOP, false);
-    let trusted = store.snapshot().unwrap().trust().unwrap();
+    store.write(revoke(LAPTOP)).unwrap().unwrap();
+    let view = store.snapshot().unwrap().trust_view().unwrap();
+    assert_eq!(view.standing(LAPTOP), trust::Standing::Revoked);
     drop(store);
     let store = crate::Store::open(folder.path().join("store"), options(PHONE)).unwrap();
-    assert_eq!(store.snapshot().unwrap().trust().unwrap(), trusted);
+    assert_eq!(store.snapshot().unwrap().trust_view().unwrap(), view);
     assert!(store.apply(LAPTOP, vec![from_laptop(1)], NOW).is_err());
 }

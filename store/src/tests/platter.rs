@@ -135,6 +135,6 @@ pub(super) fn start(disk: &Disk) -> Store {
 pub(super) fn created() -> Disk {
     let disk = Disk::default();
     create_on(disk.clone(), PHONE).unwrap();
-    trust(&start(&disk), LAPTOP, true);
+    trust(&start(&disk), LAPTOP);
     disk
 }

@@ -8,7 +8,7 @@ use redb::StorageBackend;
 
 use super::platter::{created, start};
 use super::world::*;
-use crate::{State, TrustRow, WriteError};
+use crate::{State, WriteError};
 
 /// Position `seq` of the laptop's log. Every fifth key comes again.
 fn from_laptop(seq: u64, first_copy: bool) -> Batch {
@@ -103,10 +103,7 @@ fn an_answered_revocation_survives_power_cuts() {
             store.apply(LAPTOP, vec![from_laptop(seq, true)], NOW).unwrap();
         }
         disk.0.lock().unwrap().power = Some(random.u64(..40));
-        let revoked = store.write(crate::Job::change_trust(|rows, _| {
-            rows.insert(LAPTOP, TrustRow::default());
-            Ok(())
-        }));
+        let revoked = store.write(revoke(LAPTOP));
         disk.0.lock().unwrap().power = Some(0);
         drop(store);
         disk.0.lock().unwrap().recover(&mut random);

@@ -1,13 +1,16 @@
 //! What the tests of the store share.
 
+use std::convert::Infallible;
 use std::path::Path;
 
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::stamp::UnixMillis;
+use kinsync_protocol::trust::statement::Reason;
+use kinsync_protocol::trust::{Changes, Role, Row, State};
 
-use crate::{Job, Options, Store, TrustRow};
+use crate::{Job, Options, Store};
 
 pub(crate) const PHONE: DeviceId = DeviceId([1; 32]);
 pub(crate) const LAPTOP: DeviceId = DeviceId([2; 32]);
@@ -37,17 +40,46 @@ pub(crate) fn options(device: DeviceId) -> Options {
 pub(crate) fn open(folder: &Path, device: DeviceId) -> Store {
     let store = Store::open(folder.join("store"), options(device)).unwrap();
     for peer in [PHONE, LAPTOP, DESKTOP] {
-        trust(&store, peer, true);
+        trust(&store, peer);
     }
     store
 }
 
-pub(crate) fn trust(store: &Store, peer: DeviceId, may_write: bool) {
-    let change = Job::change_trust(move |rows, _| {
-        rows.insert(peer, TrustRow { may_write, content: Vec::new() });
-        Ok(())
-    });
-    store.write(change).unwrap();
+/// Writes a row about `peer` as the trust exchange would, without its words.
+pub(crate) fn set_trust(
+    peer: DeviceId,
+    state: State,
+    role: Role,
+    domains: Option<Vec<String>>,
+) -> Job<Trusted> {
+    Job::change_view(move |view| {
+        let row = Row {
+            state,
+            role,
+            origin: view.me(),
+            voucher: None,
+            label: "peer".into(),
+            alias: None,
+            domains,
+            since: Some(NOW),
+            changed: NOW,
+            cause: view.me(),
+            reason: Reason::None,
+            revoked_us: None,
+        };
+        let changes = Changes { rows: [(peer, row)].into(), ..Changes::default() };
+        Ok((changes, ()))
+    })
+}
+
+pub(crate) type Trusted = Result<(Changes, ()), Infallible>;
+
+pub(crate) fn revoke(peer: DeviceId) -> Job<Trusted> {
+    set_trust(peer, State::Revoked, Role::Kin, None)
+}
+
+pub(crate) fn trust(store: &Store, peer: DeviceId) {
+    store.write(set_trust(peer, State::Kin, Role::Kin, None)).unwrap().unwrap();
 }
 
 pub(crate) fn put(store: &Store, name: &str, value: &str, now: UnixMillis) {
