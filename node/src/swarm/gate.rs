@@ -282,3 +282,27 @@ impl<H: ConnectionHandler> GateHandler<H> {
         self.inner.on_connection_event(ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use libp2p::swarm::dummy;
+
+    use super::*;
+    use crate::swarm::{Role, peer_id};
+
+    const PHONE: DeviceId = DeviceId([1; 32]);
+
+    fn keeps_alive(role: Role, gate: Gate<()>) -> bool {
+        gate.admission.set_role(PHONE, role);
+        gate.guard(&peer_id(&PHONE), dummy::ConnectionHandler).unwrap().connection_keep_alive()
+    }
+
+    #[test]
+    fn only_trusted_connections_are_held_open_and_only_where_asked_for() {
+        let roles = [Role::Kin, Role::Guest, Role::Once, Role::Revoked, Role::Stranger];
+        let gate = || Gate::new((), Protocol::Sync, Admission::new());
+        let held = roles.map(|role| keeps_alive(role, gate().holding_trusted_connections()));
+        assert_eq!(held, [true, true, true, false, false]);
+        assert_eq!(roles.map(|role| keeps_alive(role, gate())), [false; 5]);
+    }
+}

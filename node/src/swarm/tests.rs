@@ -25,8 +25,8 @@ use libp2p::{
 use tokio::time::timeout;
 
 use super::{
-    Admission, Behaviour, Config, Event, Protocol, Reply, RequestError, RequestId, Role, build, device_id,
-    exchange::Event as Heard, peer_id,
+    Admission, Behaviour, Config, Event, Protocol, Reply, RequestError, RequestId, Role, addresses::Place,
+    build, device_id, exchange::Event as Heard, peer_id,
 };
 
 /// Far more than any step needs. Only a test that fails gets here.
@@ -67,10 +67,15 @@ impl Node {
     }
 
     fn dial(&mut self, other: &Self) {
+        let place = Place::told(&other.address, &other.device).unwrap();
+        super::dial(&mut self.swarm, &other.device, &[place]).unwrap();
+    }
+
+    /// Dials although a connection exists, as only a hostile device does.
+    fn dial_again(&mut self, other: &Self) {
         let options = DialOpts::peer_id(peer_id(&other.device))
             .condition(PeerCondition::Always)
             .addresses(vec![other.address.clone()])
-            .allocate_new_port()
             .build();
         self.swarm.dial(options).unwrap();
     }

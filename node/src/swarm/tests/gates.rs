@@ -130,13 +130,16 @@ async fn a_revoked_device_loses_its_streams_and_its_connection() {
     assert!(!reply.is_open());
 
     // Back again: it is told, and served nothing.
+    if phone.swarm.is_connected(&peer_id(&laptop.device)) {
+        closed(&mut [&mut laptop, &mut phone], 1).await;
+    }
     connect(&mut phone, &mut laptop).await;
     let refused = ask_and_hear(&mut phone, &mut laptop, Protocol::Sync, b"records").await;
     assert_matches!(refused, Err(RequestError::Refused));
     assert_eq!(ask_and_hear(&mut phone, &mut laptop, Protocol::Trust, b"why").await.unwrap(), b"why");
 
     // And again at once: it heard that already.
-    phone.dial(&laptop);
+    phone.dial_again(&laptop);
     assert_eq!(refusal(&mut [&mut laptop, &mut phone]).await, Refusal::Revoked);
 }
 

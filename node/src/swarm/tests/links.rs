@@ -1,6 +1,6 @@
 //! Connections: addresses, transports and two that dial at once.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, slice::from_ref};
 
 use assert_matches::assert_matches;
 use libp2p::{
@@ -9,17 +9,20 @@ use libp2p::{
 };
 
 use super::*;
-use crate::swarm::BuildError;
+use crate::swarm::{BuildError, Window, dial, dial_somebody};
 
 #[tokio::test]
 async fn another_device_at_a_known_address_is_not_taken_for_the_known_one() {
     let (mut phone, mut laptop, desktop) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
     phone.trusts(&desktop);
     laptop.trusts(&phone);
-    let options = DialOpts::peer_id(peer_id(&desktop.device)).addresses(vec![laptop.address.clone()]).build();
-    phone.swarm.dial(options).unwrap();
+    let place = Place::told(&laptop.address, &desktop.device).unwrap();
+    let dialled = dial(&mut phone.swarm, &desktop.device, &[place]).unwrap();
     let error = until(&mut [&mut phone, &mut laptop], |at, event| match event {
-        SwarmEvent::OutgoingConnectionError { error, .. } if at == 0 => Some(error),
+        SwarmEvent::OutgoingConnectionError { connection_id, error, .. } if at == 0 => {
+            assert_eq!(connection_id, dialled);
+            Some(error)
+        }
         SwarmEvent::ConnectionEstablished { .. } if at == 0 => panic!("connected"),
         _ => None,
     })
@@ -30,9 +33,21 @@ async fn another_device_at_a_known_address_is_not_taken_for_the_known_one() {
 #[tokio::test]
 async fn a_stranger_is_not_dialled() {
     let (mut phone, laptop) = (Node::start(1).await, Node::start(2).await);
-    let options = DialOpts::peer_id(peer_id(&laptop.device)).addresses(vec![laptop.address.clone()]).build();
-    assert_matches!(phone.swarm.dial(options), Err(DialError::Denied { .. }));
-    assert_matches!(phone.swarm.dial(laptop.address.clone()), Err(DialError::Denied { .. }));
+    let place = Place::told(&laptop.address, &laptop.device).unwrap();
+    assert_matches!(dial(&mut phone.swarm, &laptop.device, from_ref(&place)), Err(DialError::Denied { .. }));
+    assert_matches!(dial_somebody(&mut phone.swarm, &place), Err(DialError::Denied { .. }));
+
+    // Somebody who types a code goes to strangers, and finds out who it was.
+    let (mut laptop, joining) = (laptop, Window { hosting: false, joining: true });
+    phone.admission.set_window(joining);
+    laptop.admission.set_window(Window { hosting: true, joining: false });
+    dial_somebody(&mut phone.swarm, &place).unwrap();
+    let met = until(&mut [&mut phone, &mut laptop], |at, event| match event {
+        SwarmEvent::ConnectionEstablished { peer_id, .. } if at == 0 => device_id(&peer_id),
+        _ => None,
+    })
+    .await;
+    assert_eq!(met, laptop.device);
 }
 
 #[tokio::test]
