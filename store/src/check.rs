@@ -38,10 +38,10 @@ impl Report {
         self.count == 0
     }
 
-    fn note(&mut self, domain: DomainId, key: Option<KeyHash>, what: impl Into<String>) {
+    fn note(&mut self, domain: impl Into<Option<DomainId>>, key: Option<KeyHash>, what: impl Into<String>) {
         self.count += 1;
         if self.faults.len() < FAULTS_MAX {
-            self.faults.push(Fault { domain, key, what: what.into() });
+            self.faults.push(Fault { domain: domain.into(), key, what: what.into() });
         }
     }
 }
@@ -49,8 +49,8 @@ impl Report {
 /// Something that does not fit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fault {
-    /// In which domain.
-    pub domain: DomainId,
+    /// In which domain, if in one.
+    pub domain: Option<DomainId>,
     /// At which record, if at one.
     pub key: Option<KeyHash>,
     /// What.
@@ -73,8 +73,12 @@ impl StoreSnapshot {
             report.domains += 1;
             match DomainRow::decode(row.value()) {
                 Ok(row) => self.check_domain(dom.value(), &row, &mut report)?,
-                Err(error) => report.note(DomainId([0; 16]), None, error.to_string()),
+                Err(error) => report.note(None, None, error.to_string()),
             }
+        }
+        match self.trust_view() {
+            Err(ReadError::Damaged { what }) => report.note(None, None, what),
+            view => drop(view?),
         }
         Ok(report)
     }
@@ -239,5 +243,85 @@ impl StoreSnapshot {
             report.note(row.id, None, "the epochs do not fit the log");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::ReadableTable;
+
+    use crate::Store;
+    use crate::apply::Tx;
+    use crate::tests::platter::{created, start};
+    use crate::tests::world::*;
+    use crate::{Job, Report};
+
+    /// Breaks one thing in a sound store. What the check says.
+    fn after(break_one: impl FnOnce(&mut Tx<'_>) + Send + 'static) -> Report {
+        let (here, there) = (created(PHONE), created(LAPTOP));
+        let (phone, laptop): (Store, Store) = (start(&here), start(&there));
+        for n in 0..30 {
+            put(&phone, &format!("n{n}"), "phone", NOW);
+            put(&laptop, &format!("n{n}"), "laptop", later(n));
+        }
+        phone.delete(notes(), key("n4"), later(90)).unwrap();
+        send_all(&laptop, &phone, NOW);
+        assert_sound(&phone);
+        phone
+            .write(Job::new(move |tx| {
+                break_one(tx);
+                tx.dirty = true;
+                Ok(())
+            }))
+            .unwrap();
+        phone.snapshot().unwrap().check().unwrap()
+    }
+
+    /// A check that finds nothing would be worth nothing.
+    #[test]
+    fn every_kind_of_fault_is_found() {
+        macro_rules! without_first {
+            ($field:ident) => {{
+                let report = after(|tx| {
+                    let table = &mut tx.tables.$field;
+                    let first = table.first().unwrap().unwrap().0.value();
+                    assert!(table.remove(first).unwrap().is_some());
+                });
+                assert!(!report.is_sound(), "a row of {} is gone", stringify!($field));
+            }};
+        }
+        without_first!(items);
+        without_first!(log);
+        without_first!(sums);
+        without_first!(history);
+        without_first!(conflicts);
+        without_first!(epochs);
+
+        macro_rules! altered {
+            ($field:ident, $at:expr) => {{
+                let report = after(|tx| {
+                    let table = &mut tx.tables.$field;
+                    let (first, mut bytes) = {
+                        let (first, row) = table.first().unwrap().unwrap();
+                        (first.value().to_owned(), row.value().to_vec())
+                    };
+                    let at = $at(bytes.len());
+                    bytes[at] ^= 1;
+                    table.insert(&first, bytes.as_slice()).unwrap();
+                });
+                assert!(!report.is_sound(), "a row of {} is altered", stringify!($field));
+            }};
+        }
+        altered!(items, |len| len / 2);
+        altered!(history, |len| len - 6);
+        altered!(domains, |_| 31);
+        altered!(domains, |_| 71);
+        altered!(trust, |len| len / 2);
+
+        let report = after(|tx| {
+            let first = tx.tables.records.first().unwrap().unwrap().0.value().to_vec();
+            tx.tables.records.insert(first.as_slice(), Some(&b"other"[..])).unwrap();
+        });
+        assert_eq!(report.count, 1, "{report:?}");
     }
 }

@@ -6,7 +6,7 @@ mod damage;
 mod disk;
 mod limits;
 mod model;
-mod platter;
+pub(crate) mod platter;
 mod power;
 mod restore;
 pub(crate) mod world;

@@ -116,7 +116,7 @@ fn a_guest_writes_to_its_domains_only() {
 /// the revoked device commits after its revocation has.
 #[test]
 fn nothing_commits_after_a_revocation() {
-    let store = start(&created());
+    let store = start(&created(PHONE));
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut random = fastrand::Rng::with_seed(7);
     for round in 0..1_000_u64 {

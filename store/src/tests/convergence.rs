@@ -3,6 +3,7 @@
 use kinsync_protocol::snapshot::Snapshot;
 use proptest::prelude::*;
 
+use super::platter::{created, start};
 use super::world::*;
 use crate::{Reason, Store};
 
@@ -114,7 +115,7 @@ fn a_deletion_travels_and_can_be_undone_anywhere() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     /// P18 P20 F17: whatever two devices did apart, with clocks that differ
     /// and restarts between, after an exchange they hold the same.
@@ -122,8 +123,8 @@ proptest! {
     fn two_stores_agree_after_an_exchange(
         steps in prop::collection::vec((any::<bool>(), 0..6_u8, prop::option::of(0..3_u8), 0..50_u64, 0..9_u8), 1..50),
     ) {
-        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (mut phone, mut laptop) = (open(here.path(), PHONE), open(there.path(), LAPTOP));
+        let (here, there) = (created(PHONE), created(LAPTOP));
+        let (mut phone, mut laptop) = (start(&here), start(&there));
         for (on_phone, number, value, wall, then) in steps {
             let store = if on_phone { &phone } else { &laptop };
             let name = key(&format!("k{number}"));
@@ -139,11 +140,11 @@ proptest! {
                 0 => exchange(&phone, &laptop),
                 1 => {
                     drop(phone);
-                    phone = open(here.path(), PHONE);
+                    phone = start(&here);
                 }
                 2 => {
                     drop(laptop);
-                    laptop = open(there.path(), LAPTOP);
+                    laptop = start(&there);
                 }
                 _ => {}
             }

@@ -10,6 +10,7 @@ use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp};
 use kinsync_protocol::sums::{Range, Summary};
 use proptest::prelude::*;
 
+use super::platter::{created, start};
 use super::world::*;
 use crate::{Store, WriteError};
 
@@ -63,14 +64,14 @@ fn assert_equal(store: &Store, model: &BTreeMap<Key, (Version, Option<Vec<u8>>)>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     /// P18 P20 P23: per record, the greatest version stands, whoever wrote it
     /// and however it arrived; and every index follows.
     #[test]
     fn the_store_is_a_map_of_greatest_versions(steps in prop::collection::vec(step(), 1..40)) {
-        let folder = tempfile::tempdir().unwrap();
-        let mut store = open(folder.path(), PHONE);
+        let disk = created(PHONE);
+        let mut store = start(&disk);
         let mut model: BTreeMap<Key, (Version, Option<Vec<u8>>)> = BTreeMap::new();
         for (at, step) in steps.into_iter().enumerate() {
             let now = later(at as u64);
@@ -113,7 +114,7 @@ proptest! {
                 }
                 Step::Reopen => {
                     drop(store);
-                    store = open(folder.path(), PHONE);
+                    store = start(&disk);
                 }
             }
             assert_sound(&store);

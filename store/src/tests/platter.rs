@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use kinsync_protocol::id::DeviceId;
 use redb::StorageBackend;
 
 use super::world::*;
@@ -20,16 +21,16 @@ enum Op {
 
 /// What a disk holds.
 #[derive(Debug, Default)]
-pub(super) struct Platter {
+pub(crate) struct Platter {
     /// What the system shows.
     image: Vec<u8>,
     /// What was last synced.
     synced: Vec<u8>,
     since: Vec<Op>,
     /// Operations until the power goes.
-    pub(super) power: Option<u64>,
+    pub(crate) power: Option<u64>,
     /// The largest image there is room for.
-    pub(super) room: Option<usize>,
+    pub(crate) room: Option<usize>,
 }
 
 impl Platter {
@@ -43,7 +44,7 @@ impl Platter {
     }
 
     /// The power comes back.
-    pub(super) fn recover(&mut self, random: &mut fastrand::Rng) {
+    pub(crate) fn recover(&mut self, random: &mut fastrand::Rng) {
         let mut image = std::mem::take(&mut self.synced);
         let prefix = random.usize(..=self.since.len());
         let any_order = random.bool();
@@ -67,8 +68,9 @@ impl Platter {
     }
 }
 
-#[derive(Clone, Debug, Default)]
-pub(super) struct Disk(pub(super) Arc<Mutex<Platter>>);
+/// A disk and the device whose store is on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk(pub(crate) Arc<Mutex<Platter>>, DeviceId);
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
@@ -126,15 +128,18 @@ impl Medium for Disk {
     }
 }
 
-pub(super) fn start(disk: &Disk) -> Store {
-    let core = Core::new(Box::new(disk.clone()), Ballast::new(None, 0), PHONE, 1 << 20);
+/// Starts the store on a disk, as its owner.
+pub(crate) fn start(disk: &Disk) -> Store {
+    let core = Core::new(Box::new(disk.clone()), Ballast::new(None, 0), disk.1, 1 << 20);
     Store::start(core, fastrand::u64(..)).unwrap()
 }
 
-/// A disk with a store that trusts the laptop.
-pub(super) fn created() -> Disk {
-    let disk = Disk::default();
-    create_on(disk.clone(), PHONE).unwrap();
-    trust(&start(&disk), LAPTOP);
+/// A disk with a store of `device` that trusts the others.
+pub(crate) fn created(device: DeviceId) -> Disk {
+    let disk = Disk(Arc::default(), device);
+    create_on(disk.clone(), device).unwrap();
+    let store = start(&disk);
+    [PHONE, LAPTOP, DESKTOP].into_iter().filter(|peer| *peer != device).for_each(|peer| trust(&store, peer));
+    drop(store);
     disk
 }

@@ -26,7 +26,7 @@ fn acknowledged_writes_survive_power_cuts() {
     let mut cuts = 0;
     for seed in 0..120 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let disk = created();
+        let disk = created(PHONE);
         // What was answered: local values by key, and the laptop's position.
         let mut values = std::collections::BTreeMap::new();
         let mut acknowledged = 0;
@@ -97,7 +97,7 @@ fn acknowledged_writes_survive_power_cuts() {
 fn an_answered_revocation_survives_power_cuts() {
     for seed in 0..60 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let disk = created();
+        let disk = created(PHONE);
         let store = start(&disk);
         for seq in 1..20 {
             store.apply(LAPTOP, vec![from_laptop(seq, true)], NOW).unwrap();
@@ -119,7 +119,7 @@ fn an_answered_revocation_survives_power_cuts() {
 /// A commit that failed in the middle stops writing, and reading goes on.
 #[test]
 fn a_failed_commit_stops_writing_but_not_reading() {
-    let disk = created();
+    let disk = created(PHONE);
     let store = start(&disk);
     put(&store, "x", "1", NOW);
     // One failing sync, then the disk answers again.
@@ -142,7 +142,7 @@ fn a_failed_commit_stops_writing_but_not_reading() {
 /// resumes when there is room.
 #[test]
 fn writing_pauses_while_the_disk_is_full() {
-    let disk = created();
+    let disk = created(PHONE);
     let store = start(&disk);
     put(&store, "x", "1", NOW);
     let room = disk.len().unwrap();
