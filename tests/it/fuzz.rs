@@ -56,6 +56,7 @@ attack_each!(
     sync_response,
     sync_session,
     ticket,
+    trust,
 );
 
 #[test]

@@ -7,8 +7,9 @@ use super::Target;
 mod pairing;
 mod sync;
 mod text;
+mod trust;
 
 /// Every reader of bytes that come from outside.
 pub fn targets() -> Vec<Target> {
-    [&pairing::TARGETS[..], &sync::TARGETS, &text::TARGETS].concat()
+    [&pairing::TARGETS[..], &sync::TARGETS, &text::TARGETS, &trust::TARGETS].concat()
 }

@@ -100,7 +100,11 @@ fn a_list_that_claims_to_be_endless_allocates_nothing() {
 
 proptest! {
     #[test]
-    fn an_announcement_survives_its_bytes(subjects in prop::collection::vec(any::<(u8, bool)>(), 0..6), boot: [u8; 16], clock: u64) {
+    fn an_announcement_survives_its_bytes(
+        subjects in prop::collection::vec(any::<(u8, bool)>(), 0..6),
+        boot: [u8; 16],
+        clock: u64,
+    ) {
         let statements = subjects.into_iter().map(|(subject, vouched)| word(subject, "x", vouched)).collect();
         let said = Announcement { boot: ByteArray::new(boot), clock: UnixMillis(clock), ..announcement(statements) };
         let message = Message::Announcement(said);
