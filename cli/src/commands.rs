@@ -49,12 +49,14 @@ pub(crate) struct Run {
     pub(crate) typed_home: Option<PathBuf>,
     /// How long the whole command may take.
     pub(crate) timeout: Option<Duration>,
+    /// How much of the log goes to stderr.
+    pub(crate) verbose: u8,
 }
 
 impl Run {
     /// The node of this home, in the way that `class` allows.
     pub(crate) async fn reach(&self, class: Class) -> Result<Node> {
-        Node::reach(&self.home, class).await
+        Node::reach(self, class).await
     }
 }
 
@@ -75,9 +77,11 @@ pub(crate) fn run(typed: Vec<OsString>) -> Result<()> {
         home: paths::home(typed_home.as_deref())?,
         typed_home,
         timeout: cli.global.timeout,
+        verbose: cli.global.verbose,
     };
-    let trace = matches!(&cli.verb, Verb::Up(up) if !up.detach).then(|| paths::trace_log(&run.home));
-    logging::init(cli.global.verbose, trace.as_deref())?;
+    if !matches!(cli.verb, Verb::Up(_)) {
+        logging::init(run.verbose, None)?;
+    }
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -16,30 +16,34 @@ use crate::failure::Result;
 /// that two of them are all a home ever holds.
 const LOG_BYTES_MAX: u64 = 8 << 20;
 
-/// Which events count, unless `KINSYNC_LOG` says otherwise.
-const FILE_FILTER: &str = "warn,kinsync=info,kinsync_store=info,kinsync_protocol=info";
-
-/// Sends events to stderr as `verbose` asks, and to `file` when there is one.
-pub(crate) fn init(verbose: u8, file: Option<&Path>) -> Result<()> {
+/// Sends events to stderr as `verbose` asks, and to a file at its level when
+/// there is one.
+pub(crate) fn init(verbose: u8, file: Option<(&Path, &str)>) -> Result<()> {
     let stderr = match verbose {
         0 => EnvFilter::new("off"),
-        1 => EnvFilter::new("warn,kinsync=info"),
-        2 => EnvFilter::new("info,kinsync=debug,kinsync_store=debug,kinsync_protocol=debug"),
-        _ => EnvFilter::new("debug,kinsync=trace,kinsync_store=trace,kinsync_protocol=trace"),
+        1 => filter("info"),
+        2 => filter("debug"),
+        _ => filter("trace"),
     };
     let stderr = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(stderr);
     let file = match file {
         None => None,
-        Some(path) => {
-            let filter =
-                EnvFilter::try_from_env("KINSYNC_LOG").unwrap_or_else(|_| EnvFilter::new(FILE_FILTER));
+        Some((path, level)) => {
+            let filter = EnvFilter::try_from_env("KINSYNC_LOG").unwrap_or_else(|_| filter(level));
             let writer = Mutex::new(open(path)?);
             Some(fmt::layer().with_writer(writer).with_ansi(false).with_filter(filter))
         }
     };
     // A second call would be another command in this process; the first stands.
-    let _ = tracing_subscriber::registry().with(stderr).with(file).try_init();
+    drop(tracing_subscriber::registry().with(stderr).with(file).try_init());
     Ok(())
+}
+
+/// Our own events from this level on, and of others what went wrong: the
+/// network's libraries say more than anybody reads.
+fn filter(level: &str) -> EnvFilter {
+    let others = if level == "error" { "error" } else { "warn" };
+    EnvFilter::new(format!("{others},kinsync={level},kinsync_store={level},kinsync_protocol={level}"))
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -7,6 +7,7 @@ mod logging;
 mod output;
 mod parse;
 mod paths;
+mod progress;
 mod reach;
 
 use std::process::ExitCode;

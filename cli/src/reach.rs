@@ -7,6 +7,7 @@ use kinsync::events::Event;
 use kinsync::request::Request;
 use kinsync::{Home, Kind};
 
+use crate::commands::Run;
 use crate::failure::{Failure, Result};
 
 /// How often to look whether a node has come or gone.
@@ -33,13 +34,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Finds the node of `home` in the way that `class` allows.
-    pub(crate) async fn reach(home: &Home, class: Class) -> Result<Self> {
+    /// Finds a node in the way that `class` allows.
+    pub(crate) async fn reach(run: &Run, class: Class) -> Result<Self> {
+        let home = run.home.clone();
         let client = match class {
-            Class::Bounded | Class::Local => Client::connect(home).await?,
-            Class::Running => Client::running(home).await?,
+            Class::Bounded | Class::Local => Client::connect(&home).await?,
+            Class::Running => Client::running(&home).await?,
         };
-        Ok(Self { home: home.clone(), client })
+        Ok(Self { home, client })
     }
 
     /// Asks one thing.

@@ -1,6 +1,6 @@
 //! `kinsync history DOMAIN ID`: the versions that a record has and had.
 
-use kinsync::request::{History, HistoryKind, HistoryRows};
+use kinsync::request::{History, HistoryKind, HistoryRow, HistoryRows};
 
 use super::Run;
 use super::peers::short;
@@ -31,7 +31,7 @@ impl Text for HistoryRows {
                     NAME_COLUMNS,
                 ),
                 row.bytes.map_or_else(|| "–".to_owned(), bytes),
-                kind(row.kind).to_owned(),
+                kind(row).to_owned(),
             ]
         }));
         use Align::{Left, Right};
@@ -39,10 +39,11 @@ impl Text for HistoryRows {
     }
 }
 
-fn kind(kind: HistoryKind) -> &'static str {
-    match kind {
+fn kind(row: &HistoryRow) -> &'static str {
+    match row.kind {
+        HistoryKind::Current if row.bytes.is_none() => "current: deleted",
         HistoryKind::Current => "current",
-        HistoryKind::Deleted => "deleted",
+        HistoryKind::Deleted => "until deleted",
         HistoryKind::LostConflict => "lost a conflict",
         HistoryKind::Replaced => "replaced",
     }
@@ -52,7 +53,6 @@ fn kind(kind: HistoryKind) -> &'static str {
 mod tests {
     use insta::assert_snapshot;
     use kinsync::clock::Moment;
-    use kinsync::request::HistoryRow;
 
     use super::*;
 
@@ -67,7 +67,7 @@ mod tests {
             kind,
         };
         let rows = vec![
-            row("2026-11-20T07:30:11.125Z-0-7QXK2M4P", None, None, HistoryKind::Deleted),
+            row("2026-11-20T07:30:11.125Z-0-7QXK2M4P", None, None, HistoryKind::Current),
             row("2026-11-19T07:30:11.125Z-0-7QXK2M4P", Some("laptop"), Some(48), HistoryKind::Replaced),
             row(
                 "2026-11-18T07:30:11.125Z-0-7QXK2M4P",
@@ -80,7 +80,7 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert_snapshot!(text, @r"
         VERSION                              BY               SIZE
-        2026-11-20T07:30:11.125Z-0-7QXK2M4P  7QXK-2M4P           –  deleted
+        2026-11-20T07:30:11.125Z-0-7QXK2M4P  7QXK-2M4P           –  current: deleted
         2026-11-19T07:30:11.125Z-0-7QXK2M4P  laptop           48 B  replaced
         2026-11-18T07:30:11.125Z-0-7QXK2M4P  the old compu…  64 kB  lost a conflict
         ");

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use kinsync::adapters::{self, FolderError, Item, sillytavern};
 use kinsync::request::{Counts, PUT_MANY_ITEMS_MAX, PutItem, PutMany, Status, Value};
 use kinsync_protocol::id::DeviceId;
@@ -16,6 +15,7 @@ use crate::args::{Application, Import};
 use crate::failure::{Failure, Result, sentence};
 use crate::output::{Align, Output, Page, Text, WIDTH, count, plural, table, wrap};
 use crate::paths::shown;
+use crate::progress;
 use crate::reach::{Class, Node};
 
 /// How many items the reader may be ahead of the writer: values are at most
@@ -83,13 +83,8 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(out: Output, node: &'a Node, dry_run: bool) -> Self {
-        let bar = if out.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} records  {wide_msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(100));
         let (waiting, domains) = (BTreeMap::new(), BTreeMap::new());
-        Self { node, dry_run, bar, waiting, domains, skipped: Vec::new() }
+        Self { node, dry_run, bar: progress::bar(out), waiting, domains, skipped: Vec::new() }
     }
 
     async fn write(&mut self, mut items: mpsc::Receiver<Item>) -> Result<()> {

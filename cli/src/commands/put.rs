@@ -18,8 +18,9 @@ const INPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// Reads the value and writes the record.
 pub(crate) async fn run(run: &Run, args: Put) -> Result<()> {
-    let node = run.reach(Class::Local).await?;
+    // First, so that a slow writer does not hold the store meanwhile.
     let value = read(args.file.as_deref())?;
+    let node = run.reach(Class::Local).await?;
     let ask = Ask { domain: args.domain, id: args.id, value: Value(value) };
     run.out.result(&node.ask(ask).await?)?;
     node.close().await

@@ -1,22 +1,46 @@
 //! `kinsync sync [P]`: one pass now, and how it went.
 
 use kinsync::Kind;
+use kinsync::events::Event;
 use kinsync::request::{SyncNow, SyncOutcome, SyncRow, SyncRows};
 
 use super::Run;
 use crate::args::Sync;
 use crate::failure::{Failure, Result};
-use crate::output::{Align, Page, Text, clean, count, table};
-use crate::reach::Class;
+use crate::output::{Align, Output, Page, Text, clean, count, table};
+use crate::progress;
+use crate::reach::{Class, Node};
 
 /// Syncs, waits for the end and tells it.
 pub(crate) async fn run(run: &Run, args: Sync) -> Result<()> {
     let node = run.reach(Class::Bounded).await?;
     let ask = SyncNow { peer: args.peer, wait: !args.no_wait, full: args.full, dry_run: args.dry_run };
-    let rows = node.ask(ask).await?;
+    let rows = watched(run.out, &node, ask).await?;
     run.out.result(&rows)?;
     node.close().await?;
     verdict(&rows)
+}
+
+/// Asks, and shows how far it is meanwhile.
+async fn watched(out: Output, node: &Node, ask: SyncNow) -> Result<SyncRows> {
+    let bar = progress::bar(out);
+    if bar.is_hidden() {
+        return node.ask(ask).await;
+    }
+    let mut events = node.events().await?;
+    let answer = node.ask(ask);
+    tokio::pin!(answer);
+    let rows = loop {
+        tokio::select! {
+            biased;
+            rows = &mut answer => break rows,
+            event = events.next() => if let Event::SessionProgress { peer, done, total } = event? {
+                progress::set(&bar, done, total, clean(&peer.name));
+            },
+        }
+    };
+    bar.finish_and_clear();
+    rows
 }
 
 /// The exit code: the first failure's; else whether anybody was reached.

@@ -2,15 +2,18 @@
 
 mod detach;
 
-use kinsync::Kind;
+use kinsync::config::Config;
 use kinsync::request::{SelfRow, Status};
+use kinsync::{Control, Kind};
 use serde::Serialize;
 
 use super::Run;
 use super::status::reach;
 use crate::args::Up;
 use crate::failure::{Failure, Result};
+use crate::logging;
 use crate::output::{Page, Text, WIDTH, clean, wrap};
+use crate::paths::trace_log;
 use crate::reach::{Class, Node};
 
 /// Runs it until it is told to stop, or starts it and returns.
@@ -25,7 +28,37 @@ pub(crate) async fn run(run: &Run, args: Up) -> Result<()> {
         let node = detach::start(run, &args).await?;
         return tell(run, &node).await;
     }
+    foreground(run, &args).await
+}
+
+async fn foreground(run: &Run, args: &Up) -> Result<()> {
+    if args.background {
+        // Without this the node would end with the terminal. Only a leader of
+        // a session cannot leave it, and that one has no terminal to lose.
+        let _ = rustix::process::setsid();
+    }
+    let config = Config::load(&run.home.config())?;
+    logging::init(run.verbose, Some((&trace_log(&run.home), config.log.word())))?;
+    let control = Control::open(&run.home).await?;
+    let mut adjusted = Ok(());
+    control.adjust(|config| adjusted = adjust(config, args));
+    adjusted?;
+
     Err(Failure::new(Kind::Internal, "This build has no node yet."))
+}
+
+/// What was typed goes before what the file says, for this run.
+fn adjust(config: &mut Config, args: &Up) -> Result<(), kinsync::Failure> {
+    if let Some(port) = args.port {
+        config.port = port;
+        config.listen.clear();
+    }
+    if !args.listen.is_empty() {
+        config.set("listen", &args.listen.join(","))?;
+    }
+    config.mdns &= !args.no_mdns;
+    config.quic &= !args.no_quic;
+    Ok(())
 }
 
 /// Says where the node can be reached.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -30,6 +30,22 @@ impl Device {
         self.home.path()
     }
 
+    /// A home that has been set up.
+    pub(crate) fn named(name: &str) -> Self {
+        let device = Self::new();
+        let ended = device.run(["init", "--name", name]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        device
+    }
+
+    /// Runs `kinsync` with these words; it must succeed. Returns what it
+    /// printed as it is.
+    pub(crate) fn print<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> String {
+        let output = self.start(words, "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// Runs `kinsync` with these words and an empty standard input.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Ended {
         self.run_with(words, "")
@@ -37,6 +53,15 @@ impl Device {
 
     /// Runs `kinsync` with these words and this standard input.
     pub(crate) fn run_with<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, input: &str) -> Ended {
+        let output = self.start(words, input);
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            stdout: self.redacted(&output.stdout),
+            stderr: self.redacted(&output.stderr),
+        }
+    }
+
+    fn start<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, input: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kinsync"));
         command
             .env_clear()
@@ -48,12 +73,7 @@ impl Device {
         let mut child = command.spawn().expect("the binary starts");
         // Commands that read nothing are gone before they are written to.
         drop(child.stdin.take().expect("was asked for").write_all(input.as_bytes()));
-        let output = child.wait_with_output().expect("it ends");
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            stdout: self.redacted(&output.stdout),
-            stderr: self.redacted(&output.stderr),
-        }
+        child.wait_with_output().expect("it ends")
     }
 
     /// What was printed, with what differs from run to run put aside.
@@ -61,6 +81,7 @@ impl Device {
         let text = String::from_utf8(printed.to_vec()).expect("text");
         let text = text.replace(&self.home().display().to_string(), "HOME");
         let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        let text = redacted(&text);
         text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 }
@@ -70,4 +91,45 @@ impl Ended {
     pub(crate) fn all(&self) -> String {
         format!("exit {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
+}
+
+/// What differs from run to run: its shape (`d` a digit, `A` a letter of an id,
+/// `*` a letter or digit) and what stands for it.
+const SHAPES: [(&str, &str); 6] = [
+    ("dddd-dd-ddTdd:dd:dd.dddZ-d-AAAAAAAA", "STAMP"),
+    ("dddd-dd-ddTdd:dd:dd.dddZ", "TIME"),
+    ("dddd-dd-dd dd:dd", "MINUTE"),
+    ("AAAA-AAAA-AAAA-AAAA", "DEVICE"),
+    ("AAAA-AAAA", "SHORT"),
+    ("12D3KooW********************************************", "PEER"),
+];
+
+fn redacted(text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let mut rest = letters.as_slice();
+    let mut redacted = String::new();
+    while let Some((first, after)) = rest.split_first() {
+        let shape = SHAPES.iter().find(|(shape, _)| begins(rest, shape));
+        match shape {
+            Some((shape, name)) => {
+                redacted += name;
+                rest = rest.get(shape.len()..).unwrap_or_default();
+            }
+            None => {
+                redacted.push(*first);
+                rest = after;
+            }
+        }
+    }
+    redacted
+}
+
+fn begins(text: &[char], shape: &str) -> bool {
+    text.len() >= shape.len()
+        && shape.chars().zip(text).all(|(shape, c)| match shape {
+            '*' => c.is_ascii_alphanumeric(),
+            'A' => c.is_ascii_uppercase() || c.is_ascii_digit(),
+            'd' => c.is_ascii_digit(),
+            shape => *c == shape,
+        })
 }

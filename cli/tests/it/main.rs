@@ -3,4 +3,7 @@
 mod device;
 
 mod help;
+mod home;
+mod import;
+mod records;
 mod usage;
