@@ -34,9 +34,11 @@ impl Control {
         let peers = self.peers().await?.peers;
         let counts = self.shared.storage.read(StoreSnapshot::counts).await?;
         let rows: Vec<_> = domain_rows(&counts);
-        let warnings = self.warnings(&rows, &peers, facts.as_ref());
+        let mut warnings = self.warnings(&rows, &peers, facts.as_ref());
+        let trust = self.trust_warnings().await?;
+        warnings.extend(trust.warnings);
         let mut status = facts.as_ref().map(|facts| facts.status.clone()).unwrap_or_default();
-        status.error |= !matches!(self.shared.storage.store().state(), State::Writing);
+        status.error |= trust.shut_out || !matches!(self.shared.storage.store().state(), State::Writing);
         status.conflicts |= rows.iter().any(|row| row.conflicts > 0);
         status.waiting_upgrade |= rows.iter().any(|row| row.waiting > 0);
         status.clock |= warnings.iter().any(|warning| warning.code == "clock");

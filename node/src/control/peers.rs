@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kinsync_protocol::id::DeviceId;
+use kinsync_protocol::{id::DeviceId, trust::State};
 
 use super::{
     Control,
@@ -16,7 +16,7 @@ use crate::{
     events::{Event, PeerName},
     failure::{Failure, Kind},
     identity,
-    request::{Done, PeerAddress, PeerDetail, PeerList, PeerRow, PeerState, Revoked},
+    request::{Done, PeerAddress, PeerDetail, PeerList, PeerRow, PeerState, Revoked, Warning},
 };
 
 impl Control {
@@ -38,12 +38,12 @@ impl Control {
         let PeerFacts { queued, failures, last_failure, platform, app, .. } = heard;
         Ok(PeerDetail {
             row: row(&entry, facts.as_ref()),
-            label: entry.label,
-            platform: platform.or(entry.platform),
-            app: app.or(entry.app),
-            since: entry.since,
-            added_by: entry.added_by.map(|device| self.shared.names.of(device)),
-            addresses: entry.addresses,
+            label: entry.label().to_owned(),
+            platform: platform.or_else(|| entry.platform()),
+            app: app.or_else(|| entry.app()),
+            since: entry.since(),
+            added_by: (entry.origin() != self.device()).then(|| self.shared.names.of(entry.origin())),
+            addresses: entry.addresses(),
             queued,
             failures,
             last_failure,
@@ -89,7 +89,7 @@ impl Control {
             return Err(Failure::new(Kind::Busy, format!("{} is still trusted.", entry.name()))
                 .hint(format!("End that first:  kinsync revoke '{}'", entry.name())));
         }
-        self.write_hidden(entry.device).await?;
+        self.write_forgotten(entry.device).await?;
         self.refresh_names().await?;
         Ok(Done {})
     }
@@ -175,6 +175,38 @@ impl Control {
         self.shared.names.known(device)
     }
 
+    /// What the registry has to say to the person.
+    pub(super) async fn trust_warnings(&self) -> Result<TrustWarnings, Failure> {
+        let registry = self.registry().await?;
+        let trusted = || registry.iter().filter(|entry| !entry.is_over());
+        let removals = trusted().filter_map(|entry| {
+            let at = entry.revoked_us()?;
+            Some(Warning {
+                code: "revoked".to_owned(),
+                text: format!(
+                    "This device was removed by {} at {at}. Sync with it is off. Your data here is kept.",
+                    entry.name()
+                ),
+            })
+        });
+        let mut warnings: Vec<_> = removals.collect();
+        let shut_out = !warnings.is_empty() && warnings.len() == trusted().count();
+        let undecided = self.shared.storage.read(move |snapshot| {
+            let view = snapshot.trust_view()?;
+            let waiting = view.rows().iter().filter(|(_, row)| row.state == State::Absent);
+            Ok(waiting.map(|(device, row)| (row.name().to_owned(), device.short(), row.origin)).collect())
+        });
+        let undecided: Vec<(String, String, DeviceId)> = undecided.await?;
+        warnings.extend(undecided.into_iter().map(|(name, id, origin)| Warning {
+            code: "unconfirmed".to_owned(),
+            text: format!(
+                "{name} ({id}) was brought in by {} and is not trusted. To trust it, pair it with a code.",
+                self.shared.names.of(origin)
+            ),
+        }));
+        Ok(TrustWarnings { warnings, shut_out })
+    }
+
     /// Reads the names again that events show. To be called when the registry
     /// has changed by other ways than the methods here.
     pub async fn refresh_names(&self) -> Result<(), Failure> {
@@ -183,6 +215,13 @@ impl Control {
         self.shared.names.replace(names.collect());
         Ok(())
     }
+}
+
+/// What the registry has to say to the person.
+pub(super) struct TrustWarnings {
+    pub(super) warnings: Vec<Warning>,
+    /// Whether every trusted device has removed this one.
+    pub(super) shut_out: bool,
 }
 
 fn over(entry: &Entry) -> Failure {
@@ -204,9 +243,9 @@ fn row(entry: &Entry, facts: Option<&NodeFacts>) -> PeerRow {
         role: entry.role(),
         state: entry.state(online),
         path: heard.map(|heard| heard.path).unwrap_or_default(),
-        last_seen: heard.and_then(|heard| heard.last_seen).or(entry.last_seen),
-        last_sync: heard.and_then(|heard| heard.last_sync).or(entry.last_sync),
-        clock_offset_ms: heard.and_then(|heard| heard.clock_offset_ms).or(entry.clock_offset_ms),
+        last_seen: heard.and_then(|heard| heard.last_seen).or_else(|| entry.last_seen()),
+        last_sync: heard.and_then(|heard| heard.last_sync).or_else(|| entry.last_sync()),
+        clock_offset_ms: heard.and_then(|heard| heard.clock_offset_ms),
         rights: match entry.role() {
             Some(_) => vec!["read".to_owned(), "write".to_owned()],
             None => Vec::new(),

@@ -1,5 +1,7 @@
 //! What can be asked of a node without any network.
 
+mod peers;
+
 use std::collections::BTreeSet;
 
 use super::*;
