@@ -9,4 +9,5 @@ mod fuzz;
 mod lan;
 mod memory;
 mod session;
+mod simulation;
 mod tidy;

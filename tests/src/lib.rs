@@ -1,7 +1,15 @@
 //! The simulator and the situations that kinsync is tested in.
 
+pub mod device;
+pub mod disk;
 pub mod fuzz;
 #[cfg(target_os = "linux")]
 pub mod lan;
+pub mod laws;
 pub mod model;
+pub mod net;
+pub mod plan;
+pub mod planted;
+pub mod trace;
 pub mod wait;
+pub mod world;

@@ -43,12 +43,22 @@ pub struct Model {
 /// A domain in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Domain {
-    items: BTreeMap<KeyHash, (Item, Option<Vec<u8>>)>,
-    log: BTreeMap<u64, KeyHash>,
-    keys: BTreeMap<Key, KeyHash>,
+    pub(crate) items: BTreeMap<KeyHash, Row>,
+    pub(crate) log: BTreeMap<u64, KeyHash>,
+    pub(crate) keys: BTreeMap<Key, KeyHash>,
+    pub(crate) summary: Summary,
+    pub(crate) head: u64,
     epochs: BTreeMap<u64, Epoch>,
-    summary: Summary,
-    head: u64,
+    live: u64,
+}
+
+/// What a domain holds under one key.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) item: Item,
+    value: Option<Vec<u8>>,
+    /// The item's hash, which every sum over it needs.
+    hash: [u8; 32],
 }
 
 impl Model {
@@ -90,26 +100,25 @@ impl Model {
 
     /// The winning version of a record.
     pub fn version(&self, domain: DomainId, key: &Key) -> Option<Version> {
-        let (item, _) = self.domains.get(&domain)?.items.get(&key_hash(domain, key))?;
-        Some(item.version.clone())
+        let row = self.domains.get(&domain)?.items.get(&key_hash(domain, key))?;
+        Some(row.item.version.clone())
     }
 
     /// The value of a live record.
     pub fn value(&self, domain: DomainId, key: &Key) -> Option<&[u8]> {
-        let (_, value) = self.domains.get(&domain)?.items.get(&key_hash(domain, key))?;
-        value.as_deref()
+        self.domains.get(&domain)?.items.get(&key_hash(domain, key))?.value.as_deref()
     }
 
     /// All versions of a domain, in the order of their keys.
     pub fn contents(&self, domain: DomainId) -> BTreeMap<Key, (Version, Option<Vec<u8>>)> {
         let items = self.domains.get(&domain).into_iter().flat_map(|domain| domain.items.values());
-        items.map(|(item, value)| (item.key.clone(), (item.version.clone(), value.clone()))).collect()
+        items.map(|row| (row.item.key.clone(), (row.item.version.clone(), row.value.clone()))).collect()
     }
 
-    fn join(&mut self, domain: DomainId, record: Record, from: Option<DeviceId>) {
+    pub(crate) fn join(&mut self, domain: DomainId, record: Record, from: Option<DeviceId>) {
         let hash = key_hash(domain, &record.key);
         let rows = self.domains.entry(domain).or_default();
-        if let Some((old, value)) = rows.items.get(&hash) {
+        if let Some(Row { item: old, value, .. }) = rows.items.get(&hash) {
             if record.version == old.version {
                 return;
             }
@@ -130,30 +139,47 @@ impl Model {
 }
 
 impl Domain {
-    fn put(&mut self, id: DomainId, hash: KeyHash, record: Record, from: Option<DeviceId>, epoch: Epoch) {
-        if let Some((old, _)) = self.items.remove(&hash) {
-            self.log.remove(&old.seq);
-            self.summary.remove(&item_hash(id, hash, &old.version));
-        }
+    /// Lets `record` stand, whatever stood there.
+    pub(crate) fn put(
+        &mut self,
+        id: DomainId,
+        hash: KeyHash,
+        record: Record,
+        from: Option<DeviceId>,
+        epoch: Epoch,
+    ) {
+        self.take_out(hash);
         self.head += 1;
         if self.epochs.values().next_back() != Some(&epoch) {
             self.epochs.insert(self.head, epoch);
         }
-        self.summary.add(&item_hash(id, hash, &record.version));
+        let sum = item_hash(id, hash, &record.version);
+        self.summary.add(&sum);
         self.log.insert(self.head, hash);
         self.keys.insert(record.key.clone(), hash);
+        self.live += u64::from(!record.version.deleted);
         let item = Item { key: record.key, version: record.version, seq: self.head, from };
-        self.items.insert(hash, (item, record.value));
+        self.items.insert(hash, Row { item, value: record.value, hash: sum });
     }
 
-    fn sum(&self, id: DomainId, range: Range) -> Summary {
+    /// Takes a row out without a trace.
+    pub(crate) fn take_out(&mut self, hash: KeyHash) -> Option<Item> {
+        let row = self.items.remove(&hash)?;
+        self.log.remove(&row.item.seq);
+        self.keys.remove(&row.item.key);
+        self.summary.remove(&row.hash);
+        self.live -= u64::from(!row.item.version.deleted);
+        Some(row.item)
+    }
+
+    fn sum(&self, range: Range) -> Summary {
         if range == Range::ALL {
             return self.summary;
         }
         let mut summary = Summary::EMPTY;
         let (low, high) = range.bounds();
-        for (hash, (item, _)) in self.items.range(low..=high) {
-            summary.add(&item_hash(id, *hash, &item.version));
+        for row in self.items.range(low..=high).map(|(_, row)| row) {
+            summary.add(&row.hash);
         }
         summary
     }
@@ -170,9 +196,8 @@ impl Snapshot for Model {
         let Some(rows) = self.domains.get(&domain) else {
             return Ok(Root::default());
         };
-        let live = rows.items.values().filter(|(item, _)| !item.version.deleted).count() as u64;
         let epoch = rows.epochs.values().next_back().copied().unwrap_or_default();
-        Ok(Root { summary: rows.summary, live, epoch, head: rows.head })
+        Ok(Root { summary: rows.summary, live: rows.live, epoch, head: rows.head })
     }
 
     fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, Infallible> {
@@ -189,7 +214,7 @@ impl Snapshot for Model {
             return Ok(Vec::new());
         };
         let hashes = rows.log.range(after.saturating_add(1)..).take(limit);
-        Ok(hashes.filter_map(|(_, hash)| rows.items.get(hash)).map(|(item, _)| item.clone()).collect())
+        Ok(hashes.filter_map(|(_, hash)| rows.items.get(hash)).map(|row| row.item.clone()).collect())
     }
 
     fn keys(&self, domain: DomainId, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, Infallible> {
@@ -204,21 +229,21 @@ impl Snapshot for Model {
     }
 
     fn item(&self, domain: DomainId, key: KeyHash) -> Result<Option<Item>, Infallible> {
-        Ok(self.domains.get(&domain).and_then(|rows| rows.items.get(&key)).map(|(item, _)| item.clone()))
+        Ok(self.domains.get(&domain).and_then(|rows| rows.items.get(&key)).map(|row| row.item.clone()))
     }
 
     fn record(&self, domain: DomainId, key: KeyHash) -> Result<Option<Record>, Infallible> {
         let row = self.domains.get(&domain).and_then(|rows| rows.items.get(&key));
-        let record = row.map(|(item, value)| Record {
-            key: item.key.clone(),
-            version: item.version.clone(),
-            value: value.clone(),
+        let record = row.map(|row| Record {
+            key: row.item.key.clone(),
+            version: row.item.version.clone(),
+            value: row.value.clone(),
         });
         Ok(record.filter(|record| record.check().is_ok()))
     }
 
     fn summary(&self, domain: DomainId, range: Range) -> Result<Summary, Infallible> {
-        Ok(self.domains.get(&domain).map_or(Summary::EMPTY, |rows| rows.sum(domain, range)))
+        Ok(self.domains.get(&domain).map_or(Summary::EMPTY, |rows| rows.sum(range)))
     }
 
     fn children(&self, domain: DomainId, range: Range) -> Result<Vec<Summary>, Infallible> {
@@ -226,11 +251,10 @@ impl Snapshot for Model {
             range.children().map(|child| (child.prefix, Summary::EMPTY)).collect();
         let bits = range.bits + range.split_bits().unwrap_or(0);
         let (low, high) = range.bounds();
-        for (hash, (item, _)) in
-            self.domains.get(&domain).into_iter().flat_map(|rows| rows.items.range(low..=high))
+        for (hash, row) in self.domains.get(&domain).into_iter().flat_map(|rows| rows.items.range(low..=high))
         {
             if let Some(sum) = sums.get_mut(&hash.prefix(bits)) {
-                sum.add(&item_hash(domain, *hash, &item.version));
+                sum.add(&row.hash);
             }
         }
         Ok(sums.into_values().collect())
@@ -246,6 +270,6 @@ impl Snapshot for Model {
         let (low, high) = range.bounds();
         let rows = self.domains.get(&domain).into_iter().flat_map(|rows| rows.items.range(low..=high));
         let rows = rows.filter(|(hash, _)| after.is_none_or(|after| **hash > after));
-        Ok(rows.map(|(_, (item, _))| item.clone()).take(limit).collect())
+        Ok(rows.map(|(_, row)| row.item.clone()).take(limit).collect())
     }
 }

@@ -1,0 +1,359 @@
+//! What must hold in every world, whatever went wrong in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinsync_protocol::id::DomainId;
+use kinsync_protocol::limits::CLOCK_FOLLOW_MILLIS_MAX;
+use kinsync_protocol::record::Version;
+use kinsync_protocol::snapshot::Snapshot;
+use kinsync_protocol::stamp::{Hlc, UnixMillis};
+
+use crate::device::{Cost, Device, Effect, Ghost};
+use crate::disk::{Disk, Place};
+use crate::trace::Fnv;
+
+/// A law that does not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which law.
+    pub law: &'static str,
+    /// What was seen instead.
+    pub text: String,
+}
+
+fn violated<T>(law: &'static str, text: String) -> Result<T, Violation> {
+    Err(Violation { law, text })
+}
+
+/// Round trips of one session: Hello, news, wants, and some repairs of a few
+/// levels each. What fills whole frames comes on top.
+const ROUND_TRIPS_MAX: u64 = 40;
+
+/// The judge of a world: knows every version ever written, what was promised
+/// to users, and what each device has shown.
+#[derive(Debug, Default)]
+pub struct Laws {
+    /// Every version ever written.
+    written: BTreeMap<Place, BTreeSet<Version>>,
+    /// Versions that a user was told are safe, and that no disk has lost
+    /// since by being replaced with a backup.
+    owed: BTreeMap<Place, BTreeSet<Version>>,
+    mirrors: Vec<Mirror>,
+    /// Sessions finished, by opener and peer, since the last reset.
+    pub finished: BTreeMap<(usize, usize), u64>,
+    /// Whether all devices are equal and nobody writes any more.
+    pub quiet: bool,
+}
+
+/// What one device has shown to its user.
+#[derive(Clone, Debug, Default)]
+struct Mirror {
+    shown: BTreeMap<Place, Version>,
+    acknowledged: BTreeMap<Place, Version>,
+    ghost: Ghost,
+    /// The last time given out that is no successor of a wild one.
+    issued: Hlc,
+    /// The latest that its wall clock ever showed.
+    wall_max: UnixMillis,
+}
+
+impl Laws {
+    /// A judge for a world of `devices`.
+    pub fn new(devices: usize) -> Self {
+        Self { mirrors: vec![Mirror::default(); devices], ..Self::default() }
+    }
+
+    /// What a device holds, by the judge's own fingerprint.
+    pub fn ghost(&self, device: usize) -> Ghost {
+        self.mirrors[device].ghost.clone()
+    }
+
+    /// What a device has shown.
+    pub fn shown(&self, device: usize) -> &BTreeMap<Place, Version> {
+        &self.mirrors[device].shown
+    }
+
+    /// How many records were ever written.
+    pub fn places(&self) -> usize {
+        self.written.len()
+    }
+
+    /// Judges one thing that device `at` of `devices` did.
+    pub fn judge<D: Disk>(
+        &mut self,
+        at: usize,
+        effect: &Effect,
+        devices: &[Device<D>],
+        now: u64,
+    ) -> Result<(), Violation> {
+        let Some(device) = devices.get(at) else {
+            return Ok(());
+        };
+        let wall = device.wall(now);
+        let mirror = &mut self.mirrors[at];
+        mirror.wall_max = mirror.wall_max.max(wall);
+        match effect {
+            Effect::Wrote { place, version } => {
+                self.wrote(at, place, version, wall)?;
+                self.show(at, place, device)
+            }
+            Effect::Acknowledged { place, version } => {
+                self.owed.entry(place.clone()).or_default().insert(version.clone());
+                let known = mirror.acknowledged.entry(place.clone()).or_insert_with(|| version.clone());
+                if *known < *version {
+                    known.clone_from(version);
+                }
+                Ok(())
+            }
+            Effect::Applied { from, records, cursors } => {
+                for (place, version) in records {
+                    if !self.written.get(place).is_some_and(|all| all.contains(version)) {
+                        return violated("nothing is invented", format!("{place:?} {version:?}"));
+                    }
+                    self.show(at, place, device)?;
+                }
+                self.clock(at, device)?;
+                for (domain, before, after) in cursors {
+                    let (Some(owner), start) = (devices.get(*from), before.as_ref()) else {
+                        continue;
+                    };
+                    let same = start.filter(|start| start.epoch == after.epoch && start.after.is_none());
+                    let covered = covers(device, owner, *domain, same.map_or(0, |start| start.seq));
+                    covered.map_err(|text| Violation { law: "a cursor is truthful", text })?;
+                }
+                Ok(())
+            }
+            Effect::Claimed { peer, domain, theirs } => {
+                let own = mirror.ghost.get(domain).copied().unwrap_or_default();
+                if own != *theirs {
+                    let text = format!("device {at} took {domain} for equal with device {peer}");
+                    return violated("equal means equal", text);
+                }
+                Ok(())
+            }
+            Effect::Finished { peer, cost, outcome } => {
+                *self.finished.entry((at, *peer)).or_default() += 1;
+                let domains = outcome.domains.len() as u64;
+                if self.quiet && (cost.round_trips != 1 || cost.bytes > 90 + 150 * domains) {
+                    return violated("equal devices exchange one round trip", format!("{cost:?}"));
+                }
+                bounded(cost, outcome.sent + outcome.received, outcome.domains.len() as u64)
+            }
+            Effect::Accused { peer, fault } => {
+                violated("no honest peer is accused", format!("device {at} of device {peer}: {fault}"))
+            }
+            Effect::Left { place, version } => {
+                self.written.entry(place.clone()).or_default().insert(version.clone());
+                Ok(())
+            }
+            Effect::Crashed => Ok(()),
+        }
+    }
+
+    fn wrote(
+        &mut self,
+        at: usize,
+        place: &Place,
+        version: &Version,
+        wall: UnixMillis,
+    ) -> Result<(), Violation> {
+        let mirror = &mut self.mirrors[at];
+        self.written.entry(place.clone()).or_default().insert(version.clone());
+        let shown = mirror.shown.get(place);
+        if let Some(shown) = shown.filter(|shown| *shown >= version) {
+            let text = format!("{place:?}: {version:?} after {shown:?}");
+            return violated("an edit beats what was shown", text);
+        }
+        let time = version.stamp.time;
+        let tame = wall.0 + CLOCK_FOLLOW_MILLIS_MAX;
+        if time <= mirror.issued {
+            return violated("a device never gives a time twice", format!("{place:?} {version:?}"));
+        }
+        if time.wall().0 <= tame {
+            mirror.issued = time;
+        }
+        Ok(())
+    }
+
+    /// Looks at what stands under a key now.
+    fn show<D: Disk>(&mut self, at: usize, place: &Place, device: &Device<D>) -> Result<(), Violation> {
+        let mirror = &mut self.mirrors[at];
+        let now = device.disk.version(place);
+        let before = mirror.shown.get(place);
+        if now.as_ref() < before {
+            let text = format!("device {at} {place:?}: {now:?} after {before:?}");
+            return violated("versions only go up", text);
+        }
+        if now.as_ref() != before
+            && let Some(now) = now
+        {
+            let ghost = mirror.ghost.entry(place.0).or_default();
+            *ghost ^= before.map_or(0, |before| fingerprint(place, before)) ^ fingerprint(place, &now);
+            mirror.shown.insert(place.clone(), now);
+        }
+        Ok(())
+    }
+
+    fn clock<D: Disk>(&self, at: usize, device: &Device<D>) -> Result<(), Violation> {
+        let (clock, wall) = (device.disk.clock().wall(), self.mirrors[at].wall_max);
+        // The count may carry some milliseconds into the wall part.
+        if clock.0 > wall.0 + CLOCK_FOLLOW_MILLIS_MAX + 1_000 {
+            let text = format!("device {at}: {clock:?} while the wall never showed more than {wall:?}");
+            return violated("a clock is never dragged", text);
+        }
+        Ok(())
+    }
+
+    /// Judges what a crash left.
+    pub fn crashed<D: Disk>(&mut self, at: usize, device: &Device<D>) -> Result<(), Violation> {
+        for (place, promised) in &self.mirrors[at].acknowledged {
+            if device.disk.version(place).as_ref() < Some(promised) {
+                return violated("what was acknowledged survives", format!("device {at} {place:?}"));
+            }
+        }
+        self.look_again(at, device);
+        Ok(())
+    }
+
+    /// Forgives what was lost because a disk was replaced by a backup.
+    pub fn restored<D: Disk>(&mut self, at: usize, devices: &[Device<D>]) {
+        for (place, owed) in &mut self.owed {
+            owed.retain(|version| devices.iter().any(|device| device.disk.keeps(place, version)));
+        }
+        if let Some(device) = devices.get(at) {
+            self.look_again(at, device);
+            let mirror = &mut self.mirrors[at];
+            mirror.acknowledged.clone_from(&mirror.shown);
+            mirror.issued = device.disk.clock().min(mirror.issued);
+        }
+    }
+
+    fn look_again<D: Disk>(&mut self, at: usize, device: &Device<D>) {
+        let mirror = &mut self.mirrors[at];
+        mirror.shown.clear();
+        mirror.ghost.clear();
+        for domain in device.disk.domains() {
+            for (key, (version, _)) in device.disk.contents(domain) {
+                let place = (domain, key);
+                *mirror.ghost.entry(domain).or_default() ^= fingerprint(&place, &version);
+                mirror.shown.insert(place, version);
+            }
+        }
+        // A time that was given out for a write that is gone may come again.
+        mirror.issued = mirror.issued.min(device.disk.clock());
+    }
+
+    /// Judges all devices at a moment when nothing but cursors is promised.
+    pub fn cursors<D: Disk>(&self, devices: &[Device<D>]) -> Result<(), Violation> {
+        for device in devices {
+            for owner in devices {
+                for domain in owner.disk.domains() {
+                    let covered = covers(device, owner, domain, 0);
+                    covered.map_err(|text| Violation { law: "a cursor is truthful", text })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the end of a world: all is quiet, and everybody could meet.
+    pub fn settled<D: Disk>(&self, devices: &[Device<D>]) -> Result<(), Violation> {
+        let Some((first, others)) = devices.split_first() else {
+            return Ok(());
+        };
+        let domains: BTreeSet<DomainId> = devices.iter().flat_map(|device| device.disk.domains()).collect();
+        let mut standing: BTreeMap<Place, Version> = BTreeMap::new();
+        for domain in domains {
+            let contents = first.disk.contents(domain);
+            for other in others {
+                let theirs = other.disk.contents(domain);
+                if theirs == contents {
+                    continue;
+                }
+                let keys: BTreeSet<_> = contents.keys().chain(theirs.keys()).collect();
+                let key = keys.into_iter().find(|key| contents.get(key) != theirs.get(key));
+                let sides = key.map(|key| (key, contents.get(key), theirs.get(key)));
+                return violated("all converge", format!("{} and {}: {sides:?}", first.id, other.id));
+            }
+            for (key, (version, _)) in contents {
+                standing.insert((domain, key), version);
+            }
+        }
+        for (place, winner) in &standing {
+            if !self.written.get(place).is_some_and(|all| all.contains(winner)) {
+                return violated("nothing is invented", format!("{place:?} {winner:?}"));
+            }
+        }
+        for (place, owed) in &self.owed {
+            let winner = standing.get(place);
+            let Some(greatest) = owed.last() else {
+                continue;
+            };
+            if winner < Some(greatest) {
+                let text = format!("{place:?}: {winner:?} stands, {greatest:?} was promised");
+                let law =
+                    if greatest.deleted { "what is deleted stays deleted" } else { "the greatest wins" };
+                return violated(law, text);
+            }
+            let lost = owed.iter().filter(|version| Some(*version) != winner);
+            let mut lost =
+                lost.filter(|version| !devices.iter().any(|device| device.disk.keeps(place, version)));
+            if let Some(version) = lost.next() {
+                return violated("losers are kept", format!("{place:?}: {version:?} lost to {winner:?}"));
+            }
+        }
+        self.cursors(devices)
+    }
+}
+
+/// Whether `device` holds everything of `owner`'s log that its cursor claims,
+/// after position `after`.
+fn covers<D: Disk>(
+    device: &Device<D>,
+    owner: &Device<D>,
+    domain: DomainId,
+    after: u64,
+) -> Result<(), String> {
+    let Some(cursor) = device.disk.cursor(owner.id, domain).filter(|cursor| cursor.after.is_none()) else {
+        return Ok(());
+    };
+    let read = "a simulated device reads its store";
+    let view = owner.disk.view();
+    if !view.had(domain, cursor.epoch, cursor.seq).expect(read) {
+        return Ok(());
+    }
+    for item in view.log(domain, after, usize::MAX).expect(read) {
+        if item.seq > cursor.seq {
+            break;
+        }
+        let own = device.disk.version(&(domain, item.key.clone()));
+        if own.as_ref() < Some(&item.version) {
+            return Err(format!("{cursor:?} of {} hides {item:?}, own {own:?}", owner.id));
+        }
+    }
+    Ok(())
+}
+
+/// What a session may cost for what it moved.
+fn bounded(cost: &Cost, moved: u64, domains: u64) -> Result<(), Violation> {
+    let frames = cost.bytes / (256 << 10);
+    let around = cost.round_trips * (90 + 150 * domains);
+    // A frame with records or heads names the devices in it.
+    let names = 200 * (2 * cost.round_trips).min(moved + cost.heads);
+    let bytes = around + names + cost.payload + moved * 100 + cost.heads * 48 + cost.prints * 6;
+    if cost.round_trips > ROUND_TRIPS_MAX + frames || cost.bytes > bytes {
+        return violated("a session costs what changed", format!("{cost:?} for {moved} records"));
+    }
+    Ok(())
+}
+
+fn fingerprint((domain, key): &Place, version: &Version) -> u64 {
+    let mut hash = Fnv::new();
+    hash.feed(domain.as_bytes());
+    hash.feed(key.as_str().as_bytes());
+    hash.feed(&version.stamp.time.0.to_be_bytes());
+    hash.feed(version.stamp.device.as_bytes());
+    hash.feed(&[u8::from(version.deleted)]);
+    hash.feed(version.value.as_bytes());
+    hash.finish()
+}
