@@ -10,4 +10,5 @@ mod lan;
 mod memory;
 mod session;
 mod simulation;
+mod spec;
 mod tidy;
