@@ -344,6 +344,23 @@ fn a_proof_without_the_devices_signature_is_no_pairing_and_no_guess() {
     assert_eq!(lan.checks().1, None);
 }
 
+/// A host signs what it likes; that it knows the code, only the proof shows.
+#[test]
+fn a_host_that_signs_but_proves_nothing_is_not_the_device_meant() {
+    let mut lan = Lan::new(CODE, CODE);
+    lan.answer = None;
+    lan.on_response = Box::new(|response| {
+        if let Response::ConfirmH(confirm) = response {
+            confirm.proof[31] ^= 1;
+        }
+    });
+    lan.run();
+    lan.joiner.handle_search_end(lan.now);
+    lan.settle();
+    lan.assert_nothing_stored();
+    assert_eq!((lan.checks().1, lan.failure()), (None, Some(Failure::NotThatDevice)));
+}
+
 /// Low-order and foreign points end the run; nothing is learnt from them.
 #[test]
 fn a_share_that_is_no_share_is_a_bad_message() {
