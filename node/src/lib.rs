@@ -17,6 +17,7 @@ pub mod events;
 pub mod failure;
 pub mod home;
 pub mod identity;
+pub mod pairings;
 pub mod request;
 pub mod state;
 pub mod status;
