@@ -126,6 +126,10 @@ pub(crate) struct Init {
     /// What other devices call this one [default: the host name]
     #[arg(long, value_parser = parse::device_name)]
     pub(crate) name: Option<String>,
+
+    /// Give a device that was removed from its set a new key; its data stays
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) renew: bool,
 }
 
 /// `kinsync up`

@@ -76,22 +76,47 @@ impl Identity {
         Ok(Self { key: SigningKey::from_bytes(&secret) })
     }
 
-    /// Replaces the key by a new one; the old file is kept beside it, so that
-    /// nothing that it signed becomes a riddle. At every moment there is one
-    /// whole identity file.
-    ///
-    /// Returns the new identity and where the old one went.
-    pub fn renew(&self, path: &Path, now: Moment) -> Result<(Self, PathBuf), Failure> {
+    /// Makes the key that is to follow the one at `path`, and keeps it beside
+    /// it. It means nothing until [`Identity::promote`].
+    pub fn prepare(path: &Path) -> Result<Self, Failure> {
+        let next = Self::generate()?;
+        home::replace_file(&prepared_path(path), next.key.as_bytes())
+            .map_err(|error| Failure::io("write the next identity", &error))?;
+        Ok(next)
+    }
+
+    /// The key that [`Identity::prepare`] left, if it did and nobody has
+    /// promoted it.
+    pub fn prepared(path: &Path) -> Result<Option<Self>, Failure> {
+        let next = prepared_path(path);
+        if next.exists() { Self::load(&next).map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a prepared key back.
+    pub fn unprepare(path: &Path) -> Result<(), Failure> {
+        match fs::remove_file(prepared_path(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::io("remove the next identity", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the prepared key in the place of the one at `path`. The old one is
+    /// kept, so that nothing that it signed becomes a riddle; at every moment
+    /// there is one whole identity file. Returns where the old one went.
+    pub fn promote(path: &Path, now: Moment) -> Result<PathBuf, Failure> {
+        let old = Self::load(path)?;
         let dir = path.with_file_name("identities");
         home::private_dir(&dir)?;
-        let archived = dir.join(format!("{}-{}.key", self.device().short(), now.0));
-        let io = |doing: &'static str| move |error: io::Error| Failure::io(doing, &error);
-        home::create_private_file(&archived, self.key.as_bytes())
+        let archived = dir.join(format!("{}-{}.key", old.device().short(), now.0));
+        home::create_private_file(&archived, old.key.as_bytes())
             .and_then(|()| home::sync_dir_of(&archived))
-            .map_err(io("keep the old identity"))?;
-        let renewed = Self::generate()?;
-        home::replace_file(path, renewed.key.as_bytes()).map_err(io("write the new identity"))?;
-        Ok((renewed, archived))
+            .map_err(|error| Failure::io("keep the old identity", &error))?;
+        fs::rename(prepared_path(path), path)
+            .and_then(|()| home::sync_dir_of(path))
+            .map_err(|error| Failure::io("write the new identity", &error))?;
+        Ok(archived)
     }
 
     fn generate() -> Result<Self, Failure> {
@@ -124,6 +149,11 @@ impl Identity {
         libp2p::identity::Keypair::ed25519_from_bytes(secret.as_mut())
             .expect("32 bytes are an Ed25519 secret")
     }
+}
+
+/// Where a key waits for its turn.
+fn prepared_path(path: &Path) -> PathBuf {
+    path.with_extension("next")
 }
 
 /// The libp2p peer id of a device, as it prints.
@@ -185,15 +215,17 @@ mod tests {
         assert_eq!(Identity::load(&path).expect_err("none").kind, Kind::NotInitialised);
     }
 
-    /// P13: a revoked device pairs again with a new key, and keeps the old.
+    /// P13: a revoked device goes on with a new key, and keeps the old.
     #[test]
-    fn a_renewed_identity_keeps_the_old_one_aside() {
+    fn a_promoted_identity_keeps_the_old_one_aside() {
         let (_temp, path) = place();
         let old = Identity::create(&path).expect("created");
-        let (new, archived) = old.renew(&path, Moment(5)).expect("renewed");
-        assert_ne!(new.device(), old.device());
-        assert_eq!(Identity::load(&path).expect("loaded").device(), new.device());
+        let next = Identity::prepare(&path).expect("prepared");
+        assert_eq!(Identity::load(&path).expect("loaded").device(), old.device());
+        let archived = Identity::promote(&path, Moment(5)).expect("promoted");
+        assert_eq!(Identity::load(&path).expect("loaded").device(), next.device());
         assert_eq!(Identity::load(&archived).expect("kept").device(), old.device());
+        assert!(Identity::prepared(&path).expect("looked").is_none());
     }
 
     /// Security case 27.

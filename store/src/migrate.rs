@@ -90,6 +90,12 @@ pub(crate) fn note_clock(tables: &mut Tables<'_>, clock: Hlc) -> Result<(), Read
     Ok(())
 }
 
+/// Notes whose the file is from now on.
+pub(crate) fn note_owner(tables: &mut Tables<'_>, device: DeviceId) -> Result<(), ReadError> {
+    tables.meta.insert(KEY_DEVICE, device.0.as_slice())?;
+    Ok(())
+}
+
 /// Counts a start that wrote something.
 pub(crate) fn note_start(tables: &mut Tables<'_>) -> Result<(), ReadError> {
     let starts = tables

@@ -2,12 +2,15 @@
 //! and the records of the revoked device have one order.
 
 use kinsync_protocol::id::{DeviceId, DomainId};
-use kinsync_protocol::trust::{Action, Changes, Row, Standing, View};
+use kinsync_protocol::stamp::UnixMillis;
+use kinsync_protocol::trust::statement::Reason;
+use kinsync_protocol::trust::{Action, Changes, Introduced, Row, Standing, View};
 use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
 use crate::job::Job;
+use crate::migrate;
 use crate::rows::{open_row, seal_row};
 use crate::snapshot::StoreSnapshot;
 
@@ -87,6 +90,35 @@ impl<T: Send + 'static, E: Send + 'static> Job<Result<(Changes, T), E>> {
 }
 
 impl Job<()> {
+    /// Gives the store to the device's next key, after the one before was
+    /// revoked: records and history stay, what is dead stays dead and the old
+    /// key with it, and nobody is trusted, as nobody knows the new key.
+    ///
+    /// Close the store after it: it opens for `to` alone from now on.
+    pub fn hand_over(to: DeviceId, at: UnixMillis) -> Self {
+        Self::new(move |tx| {
+            let before = read(&tx.tables.trust, tx.memory.device)?;
+            let dead = |device: &DeviceId| before.standing(*device).is_dead();
+            let rows = before.rows().iter().filter(|(device, _)| dead(device));
+            let mut after = View::from_rows(to, rows.map(|(device, row)| (*device, row.clone())));
+            // The key that has the store already has nothing to hand over.
+            let Ok(changes) = after.revoke(before.me(), Introduced::Keep, Reason::Rotated, at) else {
+                return Ok(());
+            };
+            for device in before.rows().keys().filter(|device| !dead(device)) {
+                tx.tables.trust.remove(&device.0)?;
+            }
+            for (device, row) in &changes.rows {
+                tx.tables.trust.insert(&device.0, encode(*device, row).as_slice())?;
+            }
+            migrate::note_owner(&mut tx.tables, to)?;
+            tx.memory.device = to;
+            tx.memory.once.clear();
+            (tx.dirty, tx.trust_changed) = (true, true);
+            Ok(())
+        })
+    }
+
     /// Admits a device of which nothing is known, until [`Job::end_once`] or
     /// the end of the process.
     pub fn admit_once(peer: DeviceId) -> Self {

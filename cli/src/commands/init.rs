@@ -14,8 +14,12 @@ use crate::paths::shown;
 
 /// Creates them; refuses where they are already.
 pub(crate) async fn run(run: &Run, args: Init) -> Result<()> {
-    let name = args.name.or_else(host_name);
-    let control = Control::init(&run.home, name.as_deref()).await?;
+    let control = if args.renew {
+        Control::renew(&run.home).await?
+    } else {
+        let name = args.name.or_else(host_name);
+        Control::init(&run.home, name.as_deref()).await?
+    };
     let me = kinsync::request::Request::run(Status {}, &control).await?.me;
     run.out.result(&Created { v: 1, me, store: shown(&run.home.store()), config: shown(&run.home.config()) })
 }

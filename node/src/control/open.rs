@@ -2,6 +2,7 @@
 
 use std::{fs, sync::Arc};
 
+use kinsync_protocol::stamp::UnixMillis;
 use kinsync_store::{Commit, Job, OpenError, Options, Store};
 use tokio::{sync::watch, task};
 
@@ -24,6 +25,18 @@ impl Control {
     pub async fn init(home: &Home, name: Option<&str>) -> Result<Self, Failure> {
         let (at, name) = (home.clone(), name.map(str::to_owned));
         blocking(move || set_up(&at, name.as_deref())).await?;
+        Self::open(home).await
+    }
+
+    /// Gives the device of a home a new key, after the old one was revoked: a
+    /// dead key can never be paired again. Records and history stay; nobody is
+    /// trusted, as nobody knows the new key.
+    ///
+    /// `store-locked` while a node runs on the home. A crash in the middle
+    /// leaves the old key or the new one, and a store that fits it.
+    pub async fn renew(home: &Home) -> Result<Self, Failure> {
+        let at = home.clone();
+        blocking(move || renew(&at)).await?;
         Self::open(home).await
     }
 
@@ -78,16 +91,8 @@ fn set_up(home: &Home, name: Option<&str>) -> Result<(), Failure> {
 }
 
 fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
-    let identity = Identity::load(&home.identity())?;
     let config = Config::load(&home.config())?;
-    let options = Options::new(identity.device(), random()?);
-    let store = Store::open(home.store(), options).map_err(|error| match (error, home.pid()) {
-        (OpenError::Locked, Some(pid)) => Failure {
-            message: format!("Process {pid} holds the store but does not answer."),
-            ..OpenError::Locked.into()
-        },
-        (error, _) => error.into(),
-    })?;
+    let (identity, store) = open_store(&home, clock.wall())?;
     let names = domains::BUILT_IN.iter().map(|domain| domain.name.to_owned()).collect();
     if let Err(error) = store.write(Job::name_domains(names)) {
         // Names are for people; a store that cannot be written is still read.
@@ -108,6 +113,50 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
         storage: Storage::new(store),
     };
     Ok(Control { shared: Arc::new(shared), node: None })
+}
+
+/// Opens the store with the key that it belongs to, and ends a renewal that a
+/// crash has left in the middle.
+fn open_store(home: &Home, now: Moment) -> Result<(Identity, Store), Failure> {
+    let path = home.identity();
+    let identity = Identity::load(&path)?;
+    let prepared = Identity::prepared(&path)?;
+    match (Store::open(home.store(), Options::new(identity.device(), random()?)), prepared) {
+        (Ok(store), None) => Ok((identity, store)),
+        (Ok(store), Some(_)) => {
+            Identity::unprepare(&path)?;
+            Ok((identity, store))
+        }
+        (Err(OpenError::OtherDevice { owner }), Some(next)) if owner == next.device() => {
+            Identity::promote(&path, now)?;
+            Ok((next, Store::open(home.store(), Options::new(owner, random()?))?))
+        }
+        (Err(OpenError::Locked), _) => Err(locked(home)),
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+fn locked(home: &Home) -> Failure {
+    let failure = Failure::from(OpenError::Locked);
+    match home.pid() {
+        Some(pid) => {
+            Failure { message: format!("Process {pid} holds the store but does not answer."), ..failure }
+        }
+        None => failure,
+    }
+}
+
+fn renew(home: &Home) -> Result<(), Failure> {
+    let now = Clock::system().wall();
+    let path = home.identity();
+    let (_, store) = open_store(home, now)?;
+    // The new key is on disk before the store is its own, and takes the old
+    // one's place after that: whatever is missing, the next start does.
+    let next = Identity::prepare(&path)?;
+    store.write(Job::hand_over(next.device(), UnixMillis(now.0)))?;
+    drop(store);
+    Identity::promote(&path, now)?;
+    Ok(())
 }
 
 fn random() -> Result<u64, Failure> {

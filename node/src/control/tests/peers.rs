@@ -262,3 +262,44 @@ async fn a_code_that_lives_too_long_is_refused() {
         assert_eq!(failure.kind, kind, "{seconds} {yes}");
     }
 }
+
+/// P13, S16: a removed device goes on with a new key: its data stays, nobody is
+/// trusted, and what was dead stays dead.
+#[tokio::test]
+async fn a_renewed_device_keeps_its_data_and_trusts_nobody() {
+    let (device, control) = Device::new().await;
+    pair(&control, PHONE, "phone", Trusted::Kin).await;
+    pair(&control, DESKTOP, "desktop", Trusted::Kin).await;
+    control.revoke("phone").await.expect("revoked");
+    let written = control.put("prompts", "a", "x").await.expect("written");
+    let old = control.device();
+    assert_eq!(Control::renew(&device.home).await.expect_err("in use").kind, Kind::StoreLocked);
+    drop(control);
+    let control = Control::renew(&device.home).await.expect("renewed");
+    assert_ne!(control.device(), old);
+    assert_eq!(control.get("prompts", "a").await.expect("kept").version, written.version);
+    let view = view(&control).await;
+    let states: Vec<_> = [PHONE, DESKTOP, old].map(|device| view.row(device).map(|row| row.state)).into();
+    assert_eq!(states, [Some(State::Revoked), None, Some(State::Revoked)]);
+    control.put("prompts", "a", "y").await.expect("written by the new key");
+    let rows = control.history("prompts", "a").await.expect("listed").rows;
+    assert_eq!((&rows[0].device, &rows[1].device), (&control.device().to_string(), &old.to_string()));
+}
+
+/// A crash between any two steps of a renewal leaves a home that opens.
+#[tokio::test]
+async fn a_renewal_that_breaks_off_is_ended_or_undone() {
+    let (device, control) = Device::new().await;
+    let (old, path) = (control.device(), device.home.identity());
+    crate::identity::Identity::prepare(&path).expect("prepared");
+    drop(control);
+    let control = device.open().await.expect("undone");
+    assert_eq!(control.device(), old);
+    let next = crate::identity::Identity::prepare(&path).expect("prepared").device();
+    control.storage().write(Job::hand_over(next, control.now())).await.expect("handed over");
+    drop(control);
+    let control = device.open().await.expect("ended");
+    assert_eq!(control.device(), next);
+    drop(control);
+    assert_eq!(device.open().await.expect("opened").device(), next);
+}
