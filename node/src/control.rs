@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     clock::Clock,
     config::Config,
-    events::{Events, Subscription},
+    events::{Events, PeerName, Subscription},
     failure::{Failure, Kind},
     home::Home,
     identity::Identity,
@@ -145,6 +145,11 @@ impl Control {
     /// [`crate::events::Event::Resync`] if some of them are gone.
     pub fn subscribe_after(&self, last: &str) -> Subscription {
         self.shared.events.subscribe_after(last)
+    }
+
+    /// A device by its two names.
+    pub(crate) fn peer_name(&self, device: DeviceId) -> PeerName {
+        PeerName { id: device.to_string(), name: self.shared.names.of(device) }
     }
 
     fn now(&self) -> UnixMillis {

@@ -55,6 +55,11 @@ pub fn named(name: &str) -> Result<&'static Domain, Failure> {
     })
 }
 
+/// What to call a domain: its name, or its id if this device does not know it.
+pub fn shown(id: DomainId) -> String {
+    with_id(id).map_or_else(|| id.to_string(), |domain| domain.name.to_owned())
+}
+
 /// The domain with this id, if it is built in.
 pub fn with_id(id: DomainId) -> Option<&'static Domain> {
     BUILT_IN.iter().find(|domain| domain.id() == id)

@@ -200,10 +200,18 @@ impl NodeState {
             return false;
         };
         peer.pass_by(now);
-        if let Link::Down { dial_at, dialing: false, .. } = &mut peer.link {
+        self.request_dial(device, now);
+        true
+    }
+
+    /// Somebody wants to talk to the device: it is dialled now, whatever the
+    /// wait.
+    pub fn request_dial(&mut self, device: DeviceId, now: Duration) {
+        if let Some(peer) = self.peers.get_mut(&device)
+            && let Link::Down { dial_at, dialing: false, .. } = &mut peer.link
+        {
             *dial_at = Some(now);
         }
-        true
     }
 
     /// The machine slept, or somebody pressed "sync now" (P16, P17).

@@ -1,0 +1,487 @@
+//! Running passes and pushes over the network, and answering those of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinsync_protocol::id::{DeviceId, DomainId};
+use kinsync_protocol::session::{Outcome, Session};
+use kinsync_protocol::snapshot::Snapshot;
+use kinsync_protocol::wire::frame::{Refusal, Response};
+use kinsync_store::Job;
+use tracing::{debug, warn};
+
+use super::{EventLoop, Purpose, Work};
+use crate::control::command::{Reply, SyncReport, VerifyReport};
+use crate::domains;
+use crate::events::Event;
+use crate::failure::{Failure, Kind};
+use crate::passes::{self, Advance, Answered, PassError, Pushing};
+use crate::request::{SyncOutcome, VerifyDomain};
+use crate::state::{PassEnd, PushEnd};
+use crate::swarm::Protocol;
+use crate::swarm::exchange::{Reply as Answer, RequestError};
+
+/// How long somebody who waits for a pass hears nothing before it is given up.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What is under way.
+#[derive(Default)]
+pub(super) struct Passing {
+    running: BTreeMap<DeviceId, Running>,
+    waiters: Vec<Waiter>,
+    comparing: Vec<Comparing>,
+    failures: BTreeMap<DeviceId, Failure>,
+}
+
+impl Passing {
+    /// Why the last pass with a device did not end well, if it did not.
+    pub(super) fn last_failure(&self, device: DeviceId) -> Option<&Failure> {
+        self.failures.get(&device)
+    }
+}
+
+/// A pass that this device opened.
+struct Running {
+    since: Duration,
+}
+
+/// Somebody who waits for passes to end.
+struct Waiter {
+    missing: BTreeSet<DeviceId>,
+    reports: Vec<SyncReport>,
+    reply: Reply<Vec<SyncReport>>,
+    since: Duration,
+    until: Duration,
+}
+
+/// Somebody who waits for comparisons.
+struct Comparing {
+    missing: BTreeSet<DeviceId>,
+    reports: Vec<VerifyReport>,
+    reply: Reply<Vec<VerifyReport>>,
+    until: Duration,
+}
+
+/// Why a request was sent.
+pub(super) enum Asked {
+    Pass(Box<Session>),
+    Compare(Box<Session>),
+    Push { domain: DomainId, seq: u64 },
+}
+
+/// What a step on the store came to.
+pub(super) enum Done {
+    Opened { device: DeviceId, compare: bool, result: Result<(Box<Session>, Vec<u8>), PassError> },
+    Advanced { device: DeviceId, result: Result<Advance, PassError> },
+    Compared { device: DeviceId, result: Result<Outcome, PassError> },
+    Answered { device: DeviceId, answered: Answered, answer: Answer },
+    PushMade { device: DeviceId, domain: DomainId, result: Result<Pushing, PassError> },
+}
+
+impl EventLoop {
+    pub(super) fn is_passing(&self, device: DeviceId) -> bool {
+        self.passing.running.contains_key(&device)
+    }
+
+    /// Opens a pass with a connected peer.
+    pub(super) fn open_pass(&mut self, device: DeviceId) {
+        self.passing.running.insert(device, Running { since: self.now() });
+        self.open_session(device, false);
+    }
+
+    fn open_session(&mut self, device: DeviceId, compare: bool) {
+        let (id, nonce) = (crate::random::number(), crate::random::bytes());
+        self.spawn(move |store| {
+            let result = passes::open(store, device, id, nonce, compare);
+            Work::Passing(Done::Opened { device, compare, result })
+        });
+    }
+
+    pub(super) fn make_push(&mut self, device: DeviceId, domain: DomainId, acked: u64) {
+        self.spawn(move |store| {
+            let result = passes::push(store, device, domain, acked);
+            Work::Passing(Done::PushMade { device, domain, result })
+        });
+    }
+
+    /// Answers a request, on a blocking thread.
+    pub(super) fn on_sync_request(&mut self, device: DeviceId, frame: Vec<u8>, answer: Answer) {
+        if self.is_busy() {
+            self.answer_sync(device, answer, Response::Refuse(Refusal::Busy).encode());
+            return;
+        }
+        let (sessions, now) = (Arc::clone(&self.sessions), self.wall());
+        self.spawn(move |store| {
+            let answered = passes::answer(store, &sessions, device, &frame, now);
+            Work::Passing(Done::Answered { device, answered, answer })
+        });
+    }
+
+    fn answer_sync(&mut self, device: DeviceId, answer: Answer, frame: Vec<u8>) {
+        // Asked again right before each frame: a revoke may have come between.
+        if !self.admission.role(&device).is_trusted() {
+            return;
+        }
+        if let Err(error) = self.swarm.behaviour_mut().sync.answer(answer, frame) {
+            debug!(device = %device.short(), %error, "nobody waits for the answer");
+        }
+    }
+
+    fn ask_sync(&mut self, device: DeviceId, asked: Asked, frame: Vec<u8>) {
+        let request = self.swarm.behaviour_mut().sync.request(device, frame);
+        self.requests.insert((Protocol::Sync, request), Purpose::Passing(asked));
+    }
+
+    pub(super) fn on_sync_answer(
+        &mut self,
+        device: DeviceId,
+        asked: Asked,
+        answer: Result<Vec<u8>, RequestError>,
+    ) {
+        let now = self.wall();
+        self.extend_patience(device);
+        match (asked, answer) {
+            (Asked::Pass(session), Ok(frame)) => self.spawn(move |store| {
+                let result = passes::advance(store, session, &frame, now);
+                Work::Passing(Done::Advanced { device, result })
+            }),
+            (Asked::Compare(session), Ok(frame)) => self.spawn(move |store| {
+                let result = passes::advance(store, session, &frame, now).map(|advance| match advance {
+                    Advance::Next(session, _) => session.outcome(),
+                    Advance::Ended(outcome) => outcome,
+                });
+                Work::Passing(Done::Compared { device, result })
+            }),
+            (Asked::Push { domain, seq }, Ok(frame)) => {
+                let end = match passes::pushed(&frame) {
+                    Ok(true) => PushEnd::InOrder(seq),
+                    Ok(false) => PushEnd::NeedsPass,
+                    Err(error) => {
+                        debug!(device = %device.short(), %error, "push refused");
+                        PushEnd::Failed
+                    }
+                };
+                let now = self.now();
+                self.state.handle_pushed(device, domain, end, now);
+            }
+            (Asked::Pass(_), Err(error)) => self.end_pass(device, Err(request_failure(&error))),
+            (Asked::Compare(_), Err(error)) => self.end_compare(device, Err(request_failure(&error))),
+            (Asked::Push { domain, .. }, Err(error)) => {
+                debug!(device = %device.short(), %error, "push failed");
+                let now = self.now();
+                self.state.handle_pushed(device, domain, PushEnd::Failed, now);
+            }
+        }
+    }
+
+    pub(super) fn on_passing_done(&mut self, done: Done) {
+        match done {
+            Done::Opened { device, compare: false, result: Ok((session, frame)) } => {
+                self.ask_sync(device, Asked::Pass(session), frame);
+            }
+            Done::Opened { device, compare: true, result: Ok((session, frame)) } => {
+                self.ask_sync(device, Asked::Compare(session), frame);
+            }
+            Done::Opened { device, compare: false, result: Err(error) } => {
+                self.end_pass(device, Err(pass_failure(&error)));
+            }
+            Done::Opened { device, compare: true, result: Err(error) } => {
+                self.end_compare(device, Err(pass_failure(&error)));
+            }
+            Done::Advanced { device, result: Ok(Advance::Next(session, frame)) } => {
+                self.extend_patience(device);
+                self.ask_sync(device, Asked::Pass(session), frame);
+            }
+            Done::Advanced { device, result: Ok(Advance::Ended(outcome)) } => {
+                self.end_pass(device, Ok(outcome))
+            }
+            Done::Advanced { device, result: Err(error) } => {
+                warn!(device = %device.short(), error = &error as &dyn std::error::Error, "pass failed");
+                self.end_pass(device, Err(pass_failure(&error)));
+            }
+            Done::Compared { device, result } => {
+                self.end_compare(device, result.map_err(|error| pass_failure(&error)));
+            }
+            Done::Answered { device, answered, answer } => self.on_answered(device, answered, answer),
+            Done::PushMade { device, domain, result } => self.on_push_made(device, domain, result),
+        }
+    }
+
+    fn on_answered(&mut self, device: DeviceId, answered: Answered, answer: Answer) {
+        if let Some(error) = &answered.error {
+            warn!(device = %device.short(), error = error as &dyn std::error::Error, "request refused");
+        }
+        if let Some(outcome) = answered.outcome
+            && outcome.is_equal()
+        {
+            let now = self.now();
+            self.state.handle_equal(device, &heads(&outcome), now);
+            self.note_equal(device);
+        }
+        self.answer_sync(device, answer, answered.response);
+    }
+
+    fn on_push_made(&mut self, device: DeviceId, domain: DomainId, result: Result<Pushing, PassError>) {
+        let end = match result {
+            Ok(Pushing::Send(frame, seq)) => {
+                return self.ask_sync(device, Asked::Push { domain, seq }, frame);
+            }
+            Ok(Pushing::Nothing) => PushEnd::Nothing,
+            Ok(Pushing::NeedsPass) => PushEnd::NeedsPass,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "nothing pushed");
+                PushEnd::Failed
+            }
+        };
+        let now = self.now();
+        self.state.handle_pushed(device, domain, end, now);
+    }
+
+    fn end_pass(&mut self, device: DeviceId, result: Result<Outcome, Failure>) {
+        let now = self.now();
+        let since = self.passing.running.remove(&device).map_or(now, |running| running.since);
+        let (end, outcome, pull, push, failure) = match &result {
+            Ok(outcome) if outcome.is_equal() => {
+                (PassEnd::Equal, SyncOutcome::Equal, outcome.received, outcome.sent, None)
+            }
+            Ok(outcome) => {
+                let failure = Failure::new(Kind::Busy, "There was more to do than one pass could finish.")
+                    .hint("It goes on by itself.");
+                (PassEnd::Unfinished, SyncOutcome::Failed, outcome.received, outcome.sent, Some(failure))
+            }
+            Err(failure) => (PassEnd::Failed, SyncOutcome::Failed, 0, 0, Some(failure.clone())),
+        };
+        self.state.handle_pass_ended(device, end, now);
+        if let Ok(outcome) = &result {
+            self.state.handle_equal(device, &heads(outcome), now);
+            if outcome.is_equal() {
+                self.note_equal(device);
+            }
+        }
+        match &failure {
+            Some(failure) => self.passing.failures.insert(device, failure.clone()),
+            None => self.passing.failures.remove(&device),
+        };
+        if pull + push > 0 || failure.is_some() {
+            self.control.events().publish(Event::Synced {
+                peer: self.control.peer_name(device),
+                pull,
+                push,
+                failure: failure.clone(),
+            });
+        }
+        if end == PassEnd::Unfinished {
+            return;
+        }
+        let duration_ms = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
+        self.report(SyncReport { device, outcome, pull, push, duration_ms, failure });
+    }
+
+    /// Nothing answers at any address of the device.
+    pub(super) fn on_unreachable(&mut self, device: DeviceId) {
+        let failure = unreachable();
+        self.end_compare(device, Err(failure.clone()));
+        self.report(SyncReport {
+            device,
+            outcome: SyncOutcome::Offline,
+            pull: 0,
+            push: 0,
+            duration_ms: 0,
+            failure: Some(failure),
+        });
+    }
+
+    /// Starts passes because somebody asked for them.
+    pub(super) fn sync_now(&mut self, peers: BTreeSet<DeviceId>, wait: bool, reply: Reply<Vec<SyncReport>>) {
+        let now = self.now();
+        for device in &peers {
+            self.state.request_pass(*device, now);
+        }
+        let mut waiter =
+            Waiter { missing: peers, reports: Vec::new(), reply, since: now, until: now + PATIENCE };
+        if !wait {
+            waiter.until = now;
+        }
+        self.passing.waiters.push(waiter);
+        self.passing_timeout(now);
+    }
+
+    /// Compares because somebody asked for it.
+    pub(super) fn verify(&mut self, peers: BTreeSet<DeviceId>, reply: Reply<Vec<VerifyReport>>) {
+        let now = self.now();
+        for device in &peers {
+            if self.state.is_greeted(*device) {
+                self.open_session(*device, true);
+            } else if !self.state.has_removed_me(*device) {
+                self.state.request_dial(*device, now);
+            }
+        }
+        let until = now + PATIENCE;
+        self.passing.comparing.push(Comparing { missing: peers, reports: Vec::new(), reply, until });
+    }
+
+    /// A device is ready: whoever waits to compare with it can do so.
+    pub(super) fn compare_if_asked(&mut self, device: DeviceId) {
+        if self.passing.comparing.iter().any(|comparing| comparing.missing.contains(&device)) {
+            self.open_session(device, true);
+        }
+    }
+
+    fn end_compare(&mut self, device: DeviceId, result: Result<Outcome, Failure>) {
+        let domains = result.and_then(|outcome| self.compared(&outcome));
+        for comparing in &mut self.passing.comparing {
+            if comparing.missing.remove(&device) {
+                comparing.reports.push(VerifyReport { device, domains: domains.clone() });
+            }
+        }
+        self.reply_to_waiters();
+    }
+
+    fn compared(&self, outcome: &Outcome) -> Result<Vec<VerifyDomain>, Failure> {
+        let rows = outcome.domains.iter().map(|domain| {
+            let root = self.storage.store().read(|snapshot| snapshot.root(domain.domain))?;
+            Ok(VerifyDomain {
+                name: domains::shown(domain.domain),
+                equal: domain.equal_at.is_some(),
+                records: root.live,
+                peer_records: Some(domain.their_records),
+            })
+        });
+        rows.collect()
+    }
+
+    /// Remembers that both sides were proven equal just now.
+    fn note_equal(&mut self, device: DeviceId) {
+        let now = self.wall();
+        self.submit(Job::note_peer(device, now, move |peer| {
+            peer.last_seen = Some(now);
+            peer.last_equal = Some(now);
+        }));
+    }
+
+    fn report(&mut self, report: SyncReport) {
+        for waiter in &mut self.passing.waiters {
+            if waiter.missing.remove(&report.device) {
+                waiter.reports.push(report.clone());
+            }
+        }
+        self.reply_to_waiters();
+    }
+
+    fn reply_to_waiters(&mut self) {
+        for waiter in self.passing.waiters.extract_if(.., |waiter| waiter.missing.is_empty()) {
+            // Whoever asked may have left.
+            let _ = waiter.reply.send(Ok(waiter.reports));
+        }
+        for comparing in self.passing.comparing.extract_if(.., |comparing| comparing.missing.is_empty()) {
+            let _ = comparing.reply.send(Ok(comparing.reports));
+        }
+    }
+
+    /// Progress with a device: whoever waits for it waits on.
+    fn extend_patience(&mut self, device: DeviceId) {
+        let until = self.now() + PATIENCE;
+        for waiter in &mut self.passing.waiters {
+            if waiter.missing.contains(&device) && waiter.until > waiter.since {
+                waiter.until = until;
+            }
+        }
+    }
+
+    pub(super) fn passing_deadline(&self) -> Option<Duration> {
+        let waiters = self.passing.waiters.iter().map(|waiter| waiter.until);
+        waiters.chain(self.passing.comparing.iter().map(|comparing| comparing.until)).min()
+    }
+
+    /// Answers those who have waited long enough.
+    pub(super) fn passing_timeout(&mut self, now: Duration) {
+        for waiter in self.passing.waiters.iter_mut().filter(|waiter| waiter.until <= now) {
+            let begun = waiter.until == waiter.since;
+            for device in std::mem::take(&mut waiter.missing) {
+                let (outcome, failure) = match (begun, self.state.is_connected(device)) {
+                    (true, _) => (SyncOutcome::Started, None),
+                    (false, true) => (SyncOutcome::Failed, Some(silent())),
+                    (false, false) => (SyncOutcome::Offline, Some(unreachable())),
+                };
+                let report = SyncReport { device, outcome, pull: 0, push: 0, duration_ms: 0, failure };
+                waiter.reports.push(report);
+            }
+        }
+        for comparing in self.passing.comparing.iter_mut().filter(|comparing| comparing.until <= now) {
+            for device in std::mem::take(&mut comparing.missing) {
+                let failure = if self.state.is_connected(device) { silent() } else { unreachable() };
+                comparing.reports.push(VerifyReport { device, domains: Err(failure) });
+            }
+        }
+        self.reply_to_waiters();
+    }
+
+    /// Ends all that runs with a device that is no longer trusted.
+    pub(super) fn drop_passing(&mut self, device: DeviceId) {
+        self.sessions.forget(device);
+        self.passing.running.remove(&device);
+        let failure = Failure::new(Kind::Revoked, "That device was removed from the set.");
+        self.end_compare(device, Err(failure.clone()));
+        self.report(SyncReport {
+            device,
+            outcome: SyncOutcome::Failed,
+            pull: 0,
+            push: 0,
+            duration_ms: 0,
+            failure: Some(failure),
+        });
+    }
+}
+
+fn heads(outcome: &Outcome) -> Vec<(DomainId, u64)> {
+    outcome.domains.iter().filter_map(|domain| Some((domain.domain, domain.equal_at?))).collect()
+}
+
+fn unreachable() -> Failure {
+    Failure::new(Kind::Unreachable, "No address of that device answers.")
+        .hint("Is it on, and on the same network? Try:  kinsync doctor")
+}
+
+fn silent() -> Failure {
+    Failure::new(Kind::Timeout, "That device is connected and says nothing.")
+        .hint("Try again; if it stays so, restart kinsync on that device.")
+}
+
+fn request_failure(error: &RequestError) -> Failure {
+    match error {
+        RequestError::NotConnected | RequestError::Closed | RequestError::CutShort => {
+            Failure::new(Kind::Unreachable, "The connection to that device was lost.")
+                .hint("It is tried again by itself.")
+        }
+        RequestError::TimedOut => silent(),
+        RequestError::Refused | RequestError::NotAllowed => {
+            Failure::new(Kind::NotPaired, "That device does not let this one sync.")
+                .hint("Pair the two again:  kinsync pair")
+        }
+        RequestError::Busy | RequestError::TooLarge { .. } | RequestError::Io(_) => Failure::internal(error),
+    }
+}
+
+fn pass_failure(error: &PassError) -> Failure {
+    match error {
+        PassError::Refused(Refusal::NotTrusted) => {
+            Failure::new(Kind::NotPaired, "That device does not trust this one.")
+                .hint("Pair the two again:  kinsync pair")
+        }
+        PassError::Refused(Refusal::Busy | Refusal::NoSession) => {
+            Failure::new(Kind::Busy, "That device is busy.").hint("It is tried again by itself.")
+        }
+        PassError::Refused(Refusal::NoStore) => {
+            Failure::new(Kind::ReadOnly, "The store of that device cannot write at the moment.")
+                .hint("Run on that device:  kinsync doctor")
+        }
+        PassError::Read(_) => Failure::new(Kind::StoreDamaged, "The store of this device cannot be read.")
+            .hint("Run:  kinsync doctor"),
+        PassError::Write(error) => Failure::from(error.clone()),
+        PassError::Refused(_) | PassError::Peer(_) => {
+            Failure::new(Kind::Incompatible, "The two devices do not understand each other.")
+                .hint("Install the same version of kinsync on both.")
+        }
+    }
+}

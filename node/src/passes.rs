@@ -1,0 +1,279 @@
+//! The steps of passes and pushes: protocol on the store, without a network.
+//!
+//! Each function is one step of blocking work. What a step commits, it has
+//! committed when it returns; a step that never runs leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kinsync_protocol::fault::PeerFault;
+use kinsync_protocol::id::{DeviceId, DomainId};
+use kinsync_protocol::item::key_hash;
+use kinsync_protocol::record::Record;
+use kinsync_protocol::session::{Outcome, Session, SessionError, Step};
+use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
+use kinsync_protocol::stamp::UnixMillis;
+use kinsync_protocol::sums::Nonce;
+use kinsync_protocol::wire::frame::{Frame, Push, Refusal, Request, Response};
+use kinsync_store::{Job, ReadError, Store, WriteError};
+use thiserror::Error;
+
+/// Rows that a push carries at most. More go by a pass, which asks first.
+pub const PUSH_ROWS_MAX: usize = 256;
+
+/// Bytes of values that a push carries at most.
+pub const PUSH_BYTES_MAX: usize = 256 << 10;
+
+/// Why a step failed. Nothing that was committed before is undone.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PassError {
+    /// The peer broke the protocol; trying again needs another version of it.
+    #[error("the peer broke the protocol")]
+    Peer(#[from] PeerFault),
+    /// The peer said no.
+    #[error("the peer refused: {0:?}")]
+    Refused(Refusal),
+    /// The store could not be read.
+    #[error("the store could not be read")]
+    Read(#[from] ReadError),
+    /// The store did not take what came.
+    #[error("the store did not take what came")]
+    Write(#[from] WriteError),
+}
+
+impl From<SessionError<ReadError>> for PassError {
+    fn from(error: SessionError<ReadError>) -> Self {
+        match error {
+            SessionError::Store(error) => Self::Read(error),
+            SessionError::Peer(fault) => Self::Peer(fault),
+            // The enum grows only with the protocol version that we speak.
+            _ => Self::Peer(PeerFault::Unexpected { what: "message" }),
+        }
+    }
+}
+
+/// What follows a step of a pass that this device opened.
+#[derive(Debug)]
+pub enum Advance {
+    /// Send this and go on with the answer.
+    Next(Box<Session>, Vec<u8>),
+    /// The pass is over.
+    Ended(Outcome),
+}
+
+/// What follows a request that a peer made.
+#[derive(Debug)]
+pub struct Answered {
+    /// What to answer.
+    pub response: Vec<u8>,
+    /// How the session stands that the request was part of.
+    pub outcome: Option<Outcome>,
+    /// What went wrong, if something did.
+    pub error: Option<PassError>,
+}
+
+/// Sessions that one peer may have open here: a pass, a comparison, and as
+/// many again that it has given up without saying so.
+pub const SESSIONS_PER_PEER_MAX: usize = 4;
+
+/// The sessions that peers have opened. A step takes its session out and puts
+/// it back, so two steps of one session never run at once.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    open: Mutex<BTreeMap<DeviceId, Vec<Session>>>,
+}
+
+impl Sessions {
+    /// Drops what a device has open. A step that is running is not stopped by
+    /// this: the store asks for trust again before it commits.
+    pub fn forget(&self, device: DeviceId) {
+        self.lock().remove(&device);
+    }
+
+    fn take(&self, device: DeviceId, id: u64) -> Option<Session> {
+        let mut open = self.lock();
+        let sessions = open.get_mut(&device)?;
+        let index = sessions.iter().position(|session| session.id() == id)?;
+        Some(sessions.remove(index))
+    }
+
+    fn put(&self, session: Session) {
+        let mut open = self.lock();
+        let sessions = open.entry(session.peer()).or_default();
+        if sessions.len() == SESSIONS_PER_PEER_MAX {
+            sessions.remove(0);
+        }
+        sessions.push(session);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Vec<Session>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What there is to push.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Pushing {
+    /// Nothing that the peer does not have.
+    Nothing,
+    /// Too much, or the log does not reach back that far.
+    NeedsPass,
+    /// This, which ends at this position of the log.
+    Send(Vec<u8>, u64),
+}
+
+/// Opens a pass with `peer`. `id` and `nonce` are fresh random numbers.
+pub fn open(
+    store: &Store,
+    peer: DeviceId,
+    id: u64,
+    nonce: Nonce,
+    compare: bool,
+) -> Result<(Box<Session>, Vec<u8>), PassError> {
+    let mut session = Box::new(Session::initiate(peer, id, nonce, compare));
+    let frame = store.read(|snapshot| Ok(session.open(snapshot)))??;
+    Ok((session, Request::Exchange(frame).encode()))
+}
+
+/// Takes in the answer to the last frame of a pass and makes the next one.
+pub fn advance(
+    store: &Store,
+    mut session: Box<Session>,
+    answer: &[u8],
+    now: UnixMillis,
+) -> Result<Advance, PassError> {
+    let frame = match Response::decode(answer).map_err(PeerFault::from)? {
+        Response::Exchange(frame) => frame,
+        Response::Refuse(refusal) => return Err(PassError::Refused(refusal)),
+        Response::Pushed { .. } | _ => return Err(PeerFault::Unexpected { what: "answer" }.into()),
+    };
+    let step = step(store, &mut session, frame, now)?;
+    Ok(match step.frame {
+        Some(frame) => Advance::Next(session, Request::Exchange(frame).encode()),
+        None => Advance::Ended(session.outcome()),
+    })
+}
+
+/// Answers a request of `peer`.
+pub fn answer(
+    store: &Store,
+    sessions: &Sessions,
+    peer: DeviceId,
+    request: &[u8],
+    now: UnixMillis,
+) -> Answered {
+    let answered = match Request::decode(request) {
+        Ok(Request::Exchange(frame)) => exchange(store, sessions, peer, frame, now),
+        Ok(Request::Push(push)) => {
+            take_push(store, peer, push, now).map(|in_order| (Response::Pushed { in_order }, None))
+        }
+        Ok(_) => Err(PeerFault::Unexpected { what: "request" }.into()),
+        Err(error) => Err(PeerFault::from(error).into()),
+    };
+    match answered {
+        Ok((response, outcome)) => Answered { response: response.encode(), outcome, error: None },
+        Err(error) => {
+            let response = Response::Refuse(refusal(&error)).encode();
+            Answered { response, outcome: None, error: Some(error) }
+        }
+    }
+}
+
+fn exchange(
+    store: &Store,
+    sessions: &Sessions,
+    peer: DeviceId,
+    frame: Frame,
+    now: UnixMillis,
+) -> Result<(Response, Option<Outcome>), PassError> {
+    // A Hello always begins anew, also under a number that is in use.
+    let mut session = match (sessions.take(peer, frame.session), &frame.hello) {
+        (_, Some(_)) => Session::respond(peer, &frame)?,
+        (Some(session), None) => session,
+        (None, None) => return Err(PassError::Refused(Refusal::NoSession)),
+    };
+    let step = step(store, &mut session, frame, now)?;
+    let frame = step.frame.ok_or(PassError::Refused(Refusal::NoSession))?;
+    let outcome = session.outcome();
+    sessions.put(session);
+    Ok((Response::Exchange(frame), Some(outcome)))
+}
+
+fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> Result<Step, PassError> {
+    let batches = store.read(|snapshot| Ok(session.take(frame, snapshot)))??;
+    if !batches.is_empty() {
+        store.write(Job::apply(session.peer(), batches, now))?;
+    }
+    let step = store.read(|snapshot| Ok(session.step(snapshot)))??;
+    if !step.cursors.is_empty() {
+        store.write(Job::apply(session.peer(), step.cursors.clone(), now))?;
+    }
+    Ok(step)
+}
+
+fn take_push(store: &Store, peer: DeviceId, push: Push, now: UnixMillis) -> Result<bool, PassError> {
+    let Push { domain, epoch, previous, seq, records } = push;
+    let cursor = store.read(|snapshot| snapshot.cursor(peer, domain))?;
+    let follows = cursor == Some(Cursor { epoch, seq: previous, after: None });
+    let cursor = follows.then_some(Cursor { epoch, seq, after: None });
+    store.write(Job::apply(peer, vec![Batch { domain, records, cursor }], now))?;
+    Ok(follows)
+}
+
+fn refusal(error: &PassError) -> Refusal {
+    match error {
+        PassError::Peer(_) => Refusal::BadMessage,
+        PassError::Refused(refusal) => *refusal,
+        PassError::Write(WriteError::NotTrusted { .. }) => Refusal::NotTrusted,
+        PassError::Read(_) | PassError::Write(_) => Refusal::NoStore,
+    }
+}
+
+/// What follows position `acked` of the domain's log and did not come from
+/// `peer` itself.
+pub fn push(store: &Store, peer: DeviceId, domain: DomainId, acked: u64) -> Result<Pushing, PassError> {
+    store
+        .read(|snapshot| {
+            let rows = snapshot.log(domain, acked, PUSH_ROWS_MAX + 1)?;
+            let Some(last) = rows.last() else {
+                return Ok(Pushing::Nothing);
+            };
+            // The peer compares this with its cursor, so it names what the cursor
+            // counts from.
+            let (seq, epoch) = (last.seq, snapshot.epoch_at(domain, acked)?);
+            let (Some(epoch), Some(new_epoch)) = (epoch, snapshot.epoch_at(domain, seq)?) else {
+                return Ok(Pushing::NeedsPass);
+            };
+            if rows.len() > PUSH_ROWS_MAX || epoch != new_epoch {
+                return Ok(Pushing::NeedsPass);
+            }
+            let mut records: Vec<Record> = Vec::new();
+            let mut bytes = 0;
+            for item in rows.iter().filter(|item| item.from != Some(peer)) {
+                bytes += item.version.bytes as usize;
+                match snapshot.record(domain, key_hash(domain, &item.key))? {
+                    Some(record) if bytes <= PUSH_BYTES_MAX => records.push(record),
+                    _ => return Ok(Pushing::NeedsPass),
+                }
+            }
+            if records.is_empty() {
+                return Ok(Pushing::Nothing);
+            }
+            let push = Push { domain, epoch, previous: acked, seq, records };
+            Ok(Pushing::Send(Request::Push(push).encode(), seq))
+        })
+        .map_err(PassError::from)
+}
+
+/// What a push achieved, by its answer.
+pub fn pushed(answer: &[u8]) -> Result<bool, PassError> {
+    match Response::decode(answer).map_err(PeerFault::from)? {
+        Response::Pushed { in_order } => Ok(in_order),
+        Response::Refuse(refusal) => Err(PassError::Refused(refusal)),
+        Response::Exchange(_) | _ => Err(PeerFault::Unexpected { what: "answer to a push" }.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Passes and pushes between two real stores, without a network.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kinsync_protocol::card::Card;
+use kinsync_protocol::pairing::Paired;
+use kinsync_protocol::record::Key;
+use kinsync_protocol::trust::statement::Reason;
+use kinsync_protocol::trust::{Changes, Introduced, Role};
+use kinsync_store::Options;
+
+use super::*;
+
+const LAPTOP: DeviceId = DeviceId([1; 32]);
+const PHONE: DeviceId = DeviceId([2; 32]);
+const NOW: UnixMillis = UnixMillis(1_000_000);
+
+struct Device {
+    store: Store,
+    sessions: Sessions,
+}
+
+fn device(dir: &Path, me: DeviceId, other: DeviceId) -> Device {
+    let name = format!("{}.redb", me.short());
+    let options = Options { ballast_bytes: 0, ..Options::new(me, u64::from(me.0[0])) };
+    let store = Store::open(dir.join(name), options).unwrap();
+    let paired = Paired {
+        device: other,
+        card: Card::default(),
+        role: Role::Guest,
+        domains: None,
+        once_seconds: 0,
+        ours: None,
+        theirs: None,
+    };
+    let trust =
+        Job::change_view(move |view| view.pair(&paired, NOW, Duration::ZERO).map(|changes| (changes, ())));
+    store.write(trust).unwrap().unwrap();
+    Device { store, sessions: Sessions::default() }
+}
+
+fn pair(dir: &Path) -> (Device, Device) {
+    (device(dir, LAPTOP, PHONE), device(dir, PHONE, LAPTOP))
+}
+
+fn messages() -> DomainId {
+    DomainId::of("messages")
+}
+
+fn put(device: &Device, key: &str, value: &str) {
+    device.store.put(messages(), Key::new(key).unwrap(), value.into(), NOW).unwrap();
+}
+
+fn value(device: &Device, key: &str) -> Option<String> {
+    let record = device.store.read(|s| s.get(messages(), &Key::new(key).unwrap())).unwrap();
+    record.and_then(|record| record.value).map(|value| String::from_utf8(value).unwrap())
+}
+
+/// A pass that `laptop` opens.
+fn pass(laptop: &Device, phone: &Device, compare: bool) -> Outcome {
+    let (mut session, mut frame) = open(&laptop.store, PHONE, 7, [9; 8], compare).unwrap();
+    loop {
+        let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+        match advance(&laptop.store, session, &answered.response, NOW).unwrap() {
+            Advance::Next(next, bytes) => (session, frame) = (next, bytes),
+            Advance::Ended(outcome) => return outcome,
+        }
+    }
+}
+
+fn head_of(outcome: &Outcome) -> u64 {
+    let domain = outcome.domains.iter().find(|domain| domain.domain == messages()).unwrap();
+    domain.equal_at.unwrap()
+}
+
+/// P14 P20: one pass brings both sides to the same, pull before push.
+#[test]
+fn a_pass_makes_two_stores_equal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    put(&laptop, "a", "from the laptop");
+    put(&phone, "b", "from the phone");
+    assert!(!pass(&laptop, &phone, true).is_equal());
+    let outcome = pass(&laptop, &phone, false);
+    assert!(outcome.is_equal());
+    assert_eq!((outcome.received, outcome.sent), (1, 1));
+    assert_eq!(value(&laptop, "b").as_deref(), Some("from the phone"));
+    assert_eq!(value(&phone, "a").as_deref(), Some("from the laptop"));
+    assert!(pass(&laptop, &phone, true).is_equal());
+}
+
+/// P22: a change after a pass goes by a push, and the push counts as taken in.
+#[test]
+fn a_push_follows_on_a_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    put(&laptop, "a", "one");
+    let acked = head_of(&pass(&laptop, &phone, false));
+    assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::Nothing);
+    put(&laptop, "a", "two");
+    let Pushing::Send(bytes, seq) = push(&laptop.store, PHONE, messages(), acked).unwrap() else {
+        panic!("nothing to push");
+    };
+    assert!(bytes.len() < 200, "{} bytes", bytes.len());
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &bytes, NOW);
+    assert!(pushed(&answered.response).unwrap());
+    assert_eq!(value(&phone, "a").as_deref(), Some("two"));
+    assert_eq!(push(&laptop.store, PHONE, messages(), seq).unwrap(), Pushing::Nothing);
+    // The same push again is in order no more, and does no harm.
+    let again = answer(&phone.store, &phone.sessions, LAPTOP, &bytes, NOW);
+    assert!(!pushed(&again.response).unwrap());
+    // What came from a device is not pushed back to it.
+    let phone_head = phone.store.read(|s| s.root(messages())).unwrap().head;
+    assert_eq!(push(&phone.store, LAPTOP, messages(), phone_head - 1).unwrap(), Pushing::Nothing);
+}
+
+#[test]
+fn too_much_for_a_push_goes_by_a_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    put(&laptop, "a", "one");
+    let acked = head_of(&pass(&laptop, &phone, false));
+    let many = (0..=PUSH_ROWS_MAX).map(|n| (Key::new(format!("{n}")).unwrap(), b"x".to_vec())).collect();
+    laptop.store.put_many(messages(), many, NOW).unwrap();
+    assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::NeedsPass);
+    assert!(pass(&laptop, &phone, false).is_equal());
+    let acked = laptop.store.read(|s| s.root(messages())).unwrap().head;
+    put(&laptop, "large", &"x".repeat(PUSH_BYTES_MAX + 1));
+    assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::NeedsPass);
+}
+
+/// S9 S16: a device that is not trusted gets nothing in.
+#[test]
+fn records_of_a_device_that_is_not_trusted_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    put(&laptop, "a", "one");
+    let shut_out = Job::change_view(|view| {
+        let changes: Result<Changes, _> = view.revoke(LAPTOP, Introduced::Keep, Reason::None, NOW);
+        changes.map(|changes| (changes, ()))
+    });
+    phone.store.write(shut_out).unwrap().unwrap();
+    let (session, frame) = open(&laptop.store, PHONE, 7, [9; 8], false).unwrap();
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+    let Advance::Next(_, frame) = advance(&laptop.store, session, &answered.response, NOW).unwrap() else {
+        panic!("nothing to send");
+    };
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+    assert_eq!(Response::decode(&answered.response), Ok(Response::Refuse(Refusal::NotTrusted)));
+    assert_eq!(value(&phone, "a"), None);
+}
+
+#[test]
+fn a_peer_has_a_few_sessions_open_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    put(&laptop, "a", "one");
+    for id in 0..=SESSIONS_PER_PEER_MAX as u64 {
+        let (_, frame) = open(&laptop.store, PHONE, id, [9; 8], false).unwrap();
+        assert!(answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW).error.is_none());
+    }
+    let step = |id| {
+        let frame = Frame { session: id, ..Frame::default() };
+        let frame = Request::Exchange(frame).encode();
+        let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+        Response::decode(&answered.response).unwrap()
+    };
+    assert_eq!(step(0), Response::Refuse(Refusal::NoSession));
+    assert!(matches!(step(1), Response::Exchange(_)));
+    phone.sessions.forget(LAPTOP);
+    assert_eq!(step(2), Response::Refuse(Refusal::NoSession));
+}
+
+#[test]
+fn noise_is_refused_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, phone) = pair(dir.path());
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &[1, 2, 3], NOW);
+    assert!(matches!(answered.error, Some(PassError::Peer(PeerFault::Unreadable(_)))));
+    assert_eq!(Response::decode(&answered.response), Ok(Response::Refuse(Refusal::BadMessage)));
+}
