@@ -5,7 +5,7 @@ use std::time::Duration;
 use kinsync::api::{Client, EventStream};
 use kinsync::events::Event;
 use kinsync::request::Request;
-use kinsync::{Home, Kind};
+use kinsync::{Control, Home, Kind};
 
 use crate::commands::Run;
 use crate::failure::{Failure, Result};
@@ -31,17 +31,26 @@ pub(crate) enum Class {
 pub(crate) struct Node {
     home: Home,
     client: Client,
+    /// The one that runs for this command alone.
+    own: Option<kinsync::Node>,
 }
 
 impl Node {
     /// Finds a node in the way that `class` allows.
     pub(crate) async fn reach(run: &Run, class: Class) -> Result<Self> {
         let home = run.home.clone();
-        let client = match class {
-            Class::Bounded | Class::Local => Client::connect(&home).await?,
-            Class::Running => Client::running(&home).await?,
-        };
-        Ok(Self { home, client })
+        let running = Client::running(&home).await;
+        let missing = matches!(&running, Err(failure) if failure.kind == Kind::NotRunning);
+        if class == Class::Running || !missing {
+            return Ok(Self { home, client: running?, own: None });
+        }
+        let control = Control::open(&home).await?;
+        if class == Class::Local {
+            return Ok(Self { home, client: Client::Embedded(control), own: None });
+        }
+        run.out.note("No node is running here: this command runs one until it is done.");
+        let own = kinsync::Node::start(control)?;
+        Ok(Self { home, client: Client::Embedded(own.control().clone()), own: Some(own) })
     }
 
     /// Asks one thing.
@@ -50,9 +59,11 @@ impl Node {
     }
 
     /// Stops what was started for this command.
-    #[expect(clippy::unused_async, reason = "a node that was started for it has to be waited for")]
     pub(crate) async fn close(self) -> Result<()> {
-        Ok(())
+        match self.own {
+            Some(own) => Ok(own.stop().await?),
+            None => Ok(()),
+        }
     }
 
     /// Waits until no node runs here any more.

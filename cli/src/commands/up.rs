@@ -2,10 +2,12 @@
 
 mod detach;
 
+use anyhow::Context as _;
 use kinsync::config::Config;
 use kinsync::request::{SelfRow, Status};
 use kinsync::{Control, Kind};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Run;
 use super::status::reach;
@@ -44,7 +46,28 @@ async fn foreground(run: &Run, args: &Up) -> Result<()> {
     control.adjust(|config| adjusted = adjust(config, args));
     adjusted?;
 
-    Err(Failure::new(Kind::Internal, "This build has no node yet."))
+    let node = kinsync::Node::start(control)?;
+    let control = node.control().clone();
+    let serving = tokio::spawn(node.serve());
+    if !args.background {
+        run.out.result(&Started { v: 1, me: control.status().await?.me })?;
+    }
+    tokio::select! {
+        served = serving => return Ok(served.context("run the node")??),
+        ended = signalled() => ended?,
+    }
+    // Waits until the loop has taken it; the rest ends with the process.
+    control.down().await?;
+    Ok(())
+}
+
+/// Waits until somebody asks this process to end.
+async fn signalled() -> Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("watch for signals")?;
+    tokio::select! {
+        _ = term.recv() => Ok(()),
+        pressed = tokio::signal::ctrl_c() => Ok(pressed.context("watch for Ctrl+C")?),
+    }
 }
 
 /// What was typed goes before what the file says, for this run.
