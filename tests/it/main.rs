@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
 mod dependencies;
+mod docs;
 mod fuzz;
 #[cfg(target_os = "linux")]
 mod lan;

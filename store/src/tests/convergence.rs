@@ -34,7 +34,7 @@ fn edits_of_different_records_both_survive() {
     assert_equal(&phone, &laptop);
 }
 
-/// P18 D8: of two edits of one record made apart the later stands on both
+/// P18 S19 D8: of two edits of one record made apart the later stands on both
 /// devices, and the earlier is kept and listed.
 #[test]
 fn the_loser_of_a_conflict_is_kept_and_listed() {
