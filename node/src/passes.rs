@@ -37,6 +37,9 @@ pub enum PassError {
     /// The store could not be read.
     #[error("the store could not be read")]
     Read(#[from] ReadError),
+    /// The store's sums and indexes do not fit its records.
+    #[error("the store does not hold together: {0} faults")]
+    Unsound(usize),
     /// The store did not take what came.
     #[error("the store did not take what came")]
     Write(#[from] WriteError),
@@ -121,6 +124,13 @@ pub enum Pushing {
     NeedsPass,
     /// This, which ends at this position of the log.
     Send(Vec<u8>, u64),
+}
+
+/// Recomputes every sum and index of the store, so that a pass that follows
+/// compares what is really there. Reads all of it.
+pub fn check(store: &Store) -> Result<(), PassError> {
+    let report = store.read(kinsync_store::StoreSnapshot::check)?;
+    if report.is_sound() { Ok(()) } else { Err(PassError::Unsound(report.faults.len())) }
 }
 
 /// Opens a pass with `peer`. `id` and `nonce` are fresh random numbers.
@@ -226,7 +236,7 @@ fn refusal(error: &PassError) -> Refusal {
         PassError::Peer(_) => Refusal::BadMessage,
         PassError::Refused(refusal) => *refusal,
         PassError::Write(WriteError::NotTrusted { .. }) => Refusal::NotTrusted,
-        PassError::Read(_) | PassError::Write(_) => Refusal::NoStore,
+        PassError::Read(_) | PassError::Unsound(_) | PassError::Write(_) => Refusal::NoStore,
     }
 }
 

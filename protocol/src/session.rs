@@ -114,6 +114,10 @@ pub struct DomainOutcome {
     pub equal_at: Option<u64>,
     /// Live records that the other side announced.
     pub their_records: u64,
+    /// At most so many items have to come, as the Hellos say.
+    pub to_pull: u64,
+    /// At most so many items have to go, as the Hellos say.
+    pub to_push: u64,
 }
 
 impl Outcome {
@@ -310,12 +314,12 @@ impl Session {
                 // The initiator holds nothing in what it did not name.
                 let unnamed = self.domains.iter_mut().skip(theirs.len());
                 for domain in unnamed {
-                    domain.meet_nothing(self.nonce, snapshot).map_err(SessionError::Store)?;
+                    domain.meet_nothing(self.peer, self.nonce, snapshot).map_err(SessionError::Store)?;
                 }
             }
         }
         for (domain, theirs) in self.domains.iter_mut().zip(theirs) {
-            domain.meet(theirs, self.nonce, snapshot).map_err(SessionError::Store)?;
+            domain.meet(theirs, self.peer, self.nonce, snapshot).map_err(SessionError::Store)?;
         }
         Ok(())
     }

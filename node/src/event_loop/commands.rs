@@ -39,7 +39,9 @@ impl EventLoop {
                 self.stopping = true;
                 answer(reply, Ok(()));
             }
-            Command::SyncNow { peers, wait, full: _, dry_run: _, reply } => match self.reachable(&peers) {
+            Command::SyncNow { peers, wait, full, dry_run, reply } => match self.reachable(&peers) {
+                Ok(()) if dry_run => self.dry_run(peers, reply),
+                Ok(()) if full => self.sync_in_full(peers, wait, reply),
                 Ok(()) => self.sync_now(peers, wait, reply),
                 Err(failure) => answer(reply, Err(failure)),
             },

@@ -58,9 +58,17 @@ struct Waiter {
 /// Somebody who waits for comparisons.
 struct Comparing {
     missing: BTreeSet<DeviceId>,
-    reports: Vec<VerifyReport>,
-    reply: Reply<Vec<VerifyReport>>,
+    compared: Vec<(DeviceId, Result<Outcome, Failure>)>,
+    asker: Asker,
     until: Duration,
+}
+
+/// What somebody wants to know of a comparison.
+enum Asker {
+    /// Which domains are equal.
+    Verify(Reply<Vec<VerifyReport>>),
+    /// How much a pass would move.
+    DryRun(Reply<Vec<SyncReport>>),
 }
 
 /// Why a request was sent.
@@ -72,11 +80,35 @@ pub(super) enum Asked {
 
 /// What a step on the store came to.
 pub(super) enum Done {
-    Opened { device: DeviceId, compare: bool, result: Result<(Box<Session>, Vec<u8>), PassError> },
-    Advanced { device: DeviceId, result: Result<Advance, PassError> },
-    Compared { device: DeviceId, result: Result<Outcome, PassError> },
-    Answered { device: DeviceId, answered: Answered, answer: Answer },
-    PushMade { device: DeviceId, domain: DomainId, result: Result<Pushing, PassError> },
+    Opened {
+        device: DeviceId,
+        compare: bool,
+        result: Result<(Box<Session>, Vec<u8>), PassError>,
+    },
+    Advanced {
+        device: DeviceId,
+        result: Result<Advance, PassError>,
+    },
+    Compared {
+        device: DeviceId,
+        result: Result<Outcome, PassError>,
+    },
+    Answered {
+        device: DeviceId,
+        answered: Answered,
+        answer: Answer,
+    },
+    Checked {
+        peers: BTreeSet<DeviceId>,
+        wait: bool,
+        reply: Reply<Vec<SyncReport>>,
+        result: Result<(), PassError>,
+    },
+    PushMade {
+        device: DeviceId,
+        domain: DomainId,
+        result: Result<Pushing, PassError>,
+    },
 }
 
 impl EventLoop {
@@ -203,6 +235,11 @@ impl EventLoop {
             Done::Compared { device, result } => {
                 self.end_compare(device, result.map_err(|error| pass_failure(&error)));
             }
+            Done::Checked { peers, wait, reply, result: Ok(()) } => self.sync_now(peers, wait, reply),
+            Done::Checked { reply, result: Err(error), .. } => {
+                // Whoever asked may have left.
+                let _ = reply.send(Err(pass_failure(&error)));
+            }
             Done::Answered { device, answered, answer } => self.on_answered(device, answered, answer),
             Done::PushMade { device, domain, result } => self.on_push_made(device, domain, result),
         }
@@ -307,8 +344,30 @@ impl EventLoop {
         self.passing_timeout(now);
     }
 
+    /// The same after the own store has been read from end to end.
+    pub(super) fn sync_in_full(
+        &mut self,
+        peers: BTreeSet<DeviceId>,
+        wait: bool,
+        reply: Reply<Vec<SyncReport>>,
+    ) {
+        self.spawn(move |store| {
+            let result = passes::check(store);
+            Work::Passing(Done::Checked { peers, wait, reply, result })
+        });
+    }
+
+    /// Says what a pass would move, without one.
+    pub(super) fn dry_run(&mut self, peers: BTreeSet<DeviceId>, reply: Reply<Vec<SyncReport>>) {
+        self.compare(peers, Asker::DryRun(reply));
+    }
+
     /// Compares because somebody asked for it.
     pub(super) fn verify(&mut self, peers: BTreeSet<DeviceId>, reply: Reply<Vec<VerifyReport>>) {
+        self.compare(peers, Asker::Verify(reply));
+    }
+
+    fn compare(&mut self, peers: BTreeSet<DeviceId>, asker: Asker) {
         let now = self.now();
         for device in &peers {
             if self.state.is_greeted(*device) {
@@ -318,7 +377,7 @@ impl EventLoop {
             }
         }
         let until = now + PATIENCE;
-        self.passing.comparing.push(Comparing { missing: peers, reports: Vec::new(), reply, until });
+        self.passing.comparing.push(Comparing { missing: peers, compared: Vec::new(), asker, until });
     }
 
     /// A device is ready: whoever waits to compare with it can do so.
@@ -329,13 +388,29 @@ impl EventLoop {
     }
 
     fn end_compare(&mut self, device: DeviceId, result: Result<Outcome, Failure>) {
-        let domains = result.and_then(|outcome| self.compared(&outcome));
         for comparing in &mut self.passing.comparing {
             if comparing.missing.remove(&device) {
-                comparing.reports.push(VerifyReport { device, domains: domains.clone() });
+                comparing.compared.push((device, result.clone()));
             }
         }
         self.reply_to_waiters();
+    }
+
+    fn tell_compared(&self, comparing: Comparing) {
+        let compared = comparing.compared.into_iter();
+        // Whoever asked may have left.
+        match comparing.asker {
+            Asker::Verify(reply) => {
+                let reports = compared.map(|(device, result)| {
+                    let domains = result.and_then(|outcome| self.compared(&outcome));
+                    VerifyReport { device, domains }
+                });
+                let _ = reply.send(Ok(reports.collect()));
+            }
+            Asker::DryRun(reply) => {
+                let _ = reply.send(Ok(compared.map(|(device, result)| would(device, result)).collect()));
+            }
+        }
     }
 
     fn compared(&self, outcome: &Outcome) -> Result<Vec<VerifyDomain>, Failure> {
@@ -374,8 +449,10 @@ impl EventLoop {
             // Whoever asked may have left.
             let _ = waiter.reply.send(Ok(waiter.reports));
         }
-        for comparing in self.passing.comparing.extract_if(.., |comparing| comparing.missing.is_empty()) {
-            let _ = comparing.reply.send(Ok(comparing.reports));
+        let finished: Vec<_> =
+            self.passing.comparing.extract_if(.., |comparing| comparing.missing.is_empty()).collect();
+        for comparing in finished {
+            self.tell_compared(comparing);
         }
     }
 
@@ -411,7 +488,7 @@ impl EventLoop {
         for comparing in self.passing.comparing.iter_mut().filter(|comparing| comparing.until <= now) {
             for device in std::mem::take(&mut comparing.missing) {
                 let failure = if self.state.is_connected(device) { silent() } else { unreachable() };
-                comparing.reports.push(VerifyReport { device, domains: Err(failure) });
+                comparing.compared.push((device, Err(failure)));
             }
         }
         self.reply_to_waiters();
@@ -431,6 +508,27 @@ impl EventLoop {
             duration_ms: 0,
             failure: Some(failure),
         });
+    }
+}
+
+/// What a pass would move, as the Hellos say: at most.
+fn would(device: DeviceId, result: Result<Outcome, Failure>) -> SyncReport {
+    let report =
+        SyncReport { device, outcome: SyncOutcome::Would, pull: 0, push: 0, duration_ms: 0, failure: None };
+    match result {
+        Ok(outcome) => {
+            let differing = outcome.domains.iter().filter(|domain| domain.equal_at.is_none());
+            differing.fold(report, |report, domain| SyncReport {
+                pull: report.pull.saturating_add(domain.to_pull),
+                push: report.push.saturating_add(domain.to_push),
+                ..report
+            })
+        }
+        Err(failure) => {
+            let offline = failure.kind == Kind::Unreachable;
+            let outcome = if offline { SyncOutcome::Offline } else { SyncOutcome::Failed };
+            SyncReport { outcome, failure: Some(failure), ..report }
+        }
     }
 }
 
@@ -476,6 +574,11 @@ fn pass_failure(error: &PassError) -> Failure {
             Failure::new(Kind::ReadOnly, "The store of that device cannot write at the moment.")
                 .hint("Run on that device:  kinsync doctor")
         }
+        PassError::Unsound(faults) => Failure::new(
+            Kind::StoreDamaged,
+            format!("The store of this device does not hold together: {faults} faults."),
+        )
+        .hint("Run:  kinsync doctor"),
         PassError::Read(_) => Failure::new(Kind::StoreDamaged, "The store of this device cannot be read.")
             .hint("Run:  kinsync doctor"),
         PassError::Write(error) => Failure::from(error.clone()),

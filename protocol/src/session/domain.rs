@@ -23,6 +23,8 @@ pub(super) struct Domain {
     pub(super) opened_at: u64,
     /// The live records that the other side announced.
     their_records: u64,
+    to_pull: u64,
+    to_push: u64,
     status: Status,
     log: Log,
     repair: Repair,
@@ -62,6 +64,8 @@ impl Domain {
             met: false,
             opened_at: 0,
             their_records: 0,
+            to_pull: 0,
+            to_push: 0,
             status: Status::Open,
             log: Log::default(),
             repair: Repair::default(),
@@ -80,7 +84,13 @@ impl Domain {
             Status::Equal { head, .. } => Some(head),
             Status::Open | Status::GivenUp => None,
         };
-        DomainOutcome { domain: self.id, equal_at, their_records: self.their_records }
+        DomainOutcome {
+            domain: self.id,
+            equal_at,
+            their_records: self.their_records,
+            to_pull: self.to_pull,
+            to_push: self.to_push,
+        }
     }
 
     /// Whether both sides know that there is nothing left to do.
@@ -96,6 +106,7 @@ impl Domain {
     pub(super) fn meet<S: Snapshot>(
         &mut self,
         theirs: HelloDomain,
+        peer: DeviceId,
         nonce: Nonce,
         snapshot: &S,
     ) -> Result<(), S::Error> {
@@ -109,17 +120,34 @@ impl Domain {
             self.status = Status::Equal { print, head: root.head, cursor: Some(cursor) };
             return Ok(());
         }
+        self.to_pull = match snapshot.cursor(peer, self.id)? {
+            Some(Cursor { epoch, seq, after: None }) if epoch == theirs.epoch => {
+                theirs.head.saturating_sub(seq)
+            }
+            Some(_) | None => theirs.items,
+        };
         let cursor = theirs.cursor.map(Cursor::from);
+        self.to_push = match &cursor {
+            Some(Cursor { epoch, seq, after: None }) if snapshot.had(self.id, *epoch, *seq)? => {
+                root.head.saturating_sub(*seq)
+            }
+            Some(_) | None => root.summary.items,
+        };
         self.log = Log::new(self.id, root, cursor, theirs.items, snapshot)?;
         Ok(())
     }
 
     /// The same for a domain that the other side did not name.
-    pub(super) fn meet_nothing<S: Snapshot>(&mut self, nonce: Nonce, snapshot: &S) -> Result<(), S::Error> {
+    pub(super) fn meet_nothing<S: Snapshot>(
+        &mut self,
+        peer: DeviceId,
+        nonce: Nonce,
+        snapshot: &S,
+    ) -> Result<(), S::Error> {
         let print = ByteArray16::new(root_print(nonce, &Default::default()));
         let nothing =
             HelloDomain { domain: self.id, print, items: 0, live: 0, epoch: 0, head: 0, cursor: None };
-        self.meet(nothing, nonce, snapshot)
+        self.meet(nothing, peer, nonce, snapshot)
     }
 
     /// Takes in what the other side says of this domain.
