@@ -44,6 +44,10 @@ const WORK_MAX: usize = 16;
 /// How often the loop looks whether the machine slept.
 const BEAT: Duration = Duration::from_secs(5);
 
+/// How often the local network is asked again while a trusted device is
+/// missing: an announcement may have been lost, or an interface been away.
+const RESCAN_EVERY: Duration = Duration::from_secs(60);
+
 /// What the loop is made of.
 pub(crate) struct Parts {
     /// The node without its loop, so that the loop does not keep itself alive.
@@ -75,6 +79,7 @@ pub(crate) struct EventLoop {
     trusting: trusting::Trusting,
     jumps: JumpWatch,
     beat_at: Duration,
+    rescan_at: Duration,
     shown: Option<(crate::request::Pill, Vec<String>)>,
     stopping: bool,
 }
@@ -119,6 +124,7 @@ impl EventLoop {
             trusting: trusting::Trusting::new(me, boot),
             jumps: JumpWatch::new(control.clock(), BEAT),
             beat_at: now + BEAT,
+            rescan_at: now + RESCAN_EVERY,
             shown: None,
             stopping: false,
             storage: control.storage().clone(),
@@ -188,7 +194,7 @@ impl EventLoop {
         let facts = self.status_facts();
         let now = self.now();
         let due = [
-            Some(self.beat_at),
+            Some(self.beat_at.min(self.rescan_at)),
             self.state.deadline().map(|(at, _)| at),
             status::changes_at(&facts, now),
             self.pairing_deadline(),
@@ -211,6 +217,12 @@ impl EventLoop {
                 }
                 Some(Jump::WallSet(millis)) => info!(millis, "the clock was set"),
                 None => {}
+            }
+        }
+        if now >= self.rescan_at {
+            self.rescan_at = now + RESCAN_EVERY;
+            if self.state.devices().any(|device| !self.state.is_connected(device)) {
+                self.swarm.behaviour_mut().discovery.scan_now();
             }
         }
         self.pairing_timeout();

@@ -25,6 +25,9 @@ use crate::swarm::exchange::{Reply as Answer, RequestError};
 /// How long somebody who waits for a pass hears nothing before it is given up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How often a long pass tells how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
 /// What is under way.
 #[derive(Default)]
 pub(super) struct Passing {
@@ -44,6 +47,8 @@ impl Passing {
 /// A pass that this device opened.
 struct Running {
     since: Duration,
+    /// When progress was last told.
+    told: Duration,
 }
 
 /// Somebody who waits for passes to end.
@@ -118,7 +123,7 @@ impl EventLoop {
 
     /// Opens a pass with a connected peer.
     pub(super) fn open_pass(&mut self, device: DeviceId) {
-        self.passing.running.insert(device, Running { since: self.now() });
+        self.passing.running.insert(device, Running { since: self.now(), told: self.now() });
         self.open_session(device, false);
     }
 
@@ -223,6 +228,7 @@ impl EventLoop {
             }
             Done::Advanced { device, result: Ok(Advance::Next(session, frame)) } => {
                 self.extend_patience(device);
+                self.tell_progress(device, &session);
                 self.ask_sync(device, Asked::Pass(session), frame);
             }
             Done::Advanced { device, result: Ok(Advance::Ended(outcome)) } => {
@@ -243,6 +249,25 @@ impl EventLoop {
             Done::Answered { device, answered, answer } => self.on_answered(device, answered, answer),
             Done::PushMade { device, domain, result } => self.on_push_made(device, domain, result),
         }
+    }
+
+    /// Tells how far a pass is, if it takes long enough to wonder.
+    fn tell_progress(&mut self, device: DeviceId, session: &Session) {
+        let now = self.now();
+        let Some(running) = self.passing.running.get_mut(&device) else {
+            return;
+        };
+        if now.saturating_sub(running.told) < PROGRESS_EVERY {
+            return;
+        }
+        running.told = now;
+        let outcome = session.outcome();
+        let total = outcome.domains.iter().map(|domain| domain.to_pull.saturating_add(domain.to_push));
+        self.control.events().publish(Event::SessionProgress {
+            peer: self.control.peer_name(device),
+            done: outcome.received.saturating_add(outcome.sent),
+            total: Some(total.fold(0, u64::saturating_add)),
+        });
     }
 
     fn on_answered(&mut self, device: DeviceId, answered: Answered, answer: Answer) {
