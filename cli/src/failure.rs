@@ -17,6 +17,7 @@ pub(crate) struct Failure {
     code: Cow<'static, str>,
     message: String,
     hint: Option<String>,
+    tries_left: Option<u8>,
     /// Whether the output has said everything, as that of `verify` does.
     silent: bool,
 }
@@ -32,6 +33,7 @@ impl Failure {
             code: kind.code().into(),
             message: message.to_string(),
             hint: None,
+            tries_left: None,
             silent: false,
         }
     }
@@ -81,7 +83,12 @@ impl Failure {
 
     /// What a program reads of it.
     pub(crate) fn json(&self) -> ErrorJson<'_> {
-        ErrorJson { code: &self.code, message: &self.message, hint: self.hint.as_deref() }
+        ErrorJson {
+            code: &self.code,
+            message: &self.message,
+            hint: self.hint.as_deref(),
+            tries_left: self.tries_left,
+        }
     }
 
     /// What goes to stderr: text that ends with the code in brackets, or one
@@ -115,6 +122,8 @@ pub(crate) struct ErrorJson<'a> {
     code: &'a str,
     message: &'a str,
     hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tries_left: Option<u8>,
 }
 
 /// The same text with a large first letter.
@@ -126,7 +135,8 @@ pub(crate) fn sentence(text: &str) -> String {
 /// What the node, or its library in this process, could not do.
 impl From<kinsync::Failure> for Failure {
     fn from(failure: kinsync::Failure) -> Self {
-        Self { hint: failure.hint, ..Self::new(failure.kind, failure.message) }
+        let kinsync::Failure { hint, tries_left, .. } = failure;
+        Self { hint, tries_left, ..Self::new(failure.kind, failure.message) }
     }
 }
 

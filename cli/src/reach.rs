@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kinsync::api::{Client, EventStream};
 use kinsync::events::Event;
-use kinsync::request::Request;
+use kinsync::request::{Request, SelfRow, StatusAnswer};
 use kinsync::{Control, Home, Kind};
 
 use crate::commands::Run;
@@ -12,6 +12,10 @@ use crate::failure::{Failure, Result};
 
 /// How often to look whether a node has come or gone.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How often to look for the addresses of a node that has just started: two
+/// seconds in all, many times what a busy machine takes.
+const LOOKS_MAX: u32 = 100;
 
 /// What a command needs of a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,7 +35,7 @@ pub(crate) enum Class {
 pub(crate) struct Node {
     home: Home,
     client: Client,
-    /// The one that runs for this command alone.
+    /// The node that runs for this command alone.
     own: Option<kinsync::Node>,
 }
 
@@ -39,18 +43,19 @@ impl Node {
     /// Finds a node in the way that `class` allows.
     pub(crate) async fn reach(run: &Run, class: Class) -> Result<Self> {
         let home = run.home.clone();
-        let running = Client::running(&home).await;
-        let missing = matches!(&running, Err(failure) if failure.kind == Kind::NotRunning);
-        if class == Class::Running || !missing {
-            return Ok(Self { home, client: running?, own: None });
+        let client = match class {
+            Class::Bounded | Class::Local => Client::connect(&home).await?,
+            Class::Running => Client::running(&home).await?,
+        };
+        match client {
+            Client::Embedded(control) if class == Class::Bounded => {
+                run.out.note("No node is running: one runs here until this is done.");
+                let own = start(control)?;
+                listening(async || Ok(own.control().status().await?)).await?;
+                Ok(Self { home, client: Client::Embedded(own.control().clone()), own: Some(own) })
+            }
+            client @ (Client::Embedded(_) | Client::Socket(_)) => Ok(Self { home, client, own: None }),
         }
-        let control = Control::open(&home).await?;
-        if class == Class::Local {
-            return Ok(Self { home, client: Client::Embedded(control), own: None });
-        }
-        run.out.note("No node is running here: this command runs one until it is done.");
-        let own = kinsync::Node::start(control)?;
-        Ok(Self { home, client: Client::Embedded(own.control().clone()), own: Some(own) })
     }
 
     /// Asks one thing.
@@ -60,10 +65,10 @@ impl Node {
 
     /// Stops what was started for this command.
     pub(crate) async fn close(self) -> Result<()> {
-        match self.own {
-            Some(own) => Ok(own.stop().await?),
-            None => Ok(()),
+        if let Some(own) = self.own {
+            own.stop().await?;
         }
+        Ok(())
     }
 
     /// Waits until no node runs here any more.
@@ -76,6 +81,35 @@ impl Node {
     /// Watches what happens from now on.
     pub(crate) async fn events(&self) -> Result<Events> {
         Ok(Events(self.client.events(None).await?))
+    }
+}
+
+/// Starts a node for one task. It is the one that dials, so any free port does
+/// when another program has the usual one.
+fn start(control: Control) -> Result<kinsync::Node, kinsync::Failure> {
+    match kinsync::Node::start(control.clone()) {
+        Err(failure) if failure.kind == Kind::PortInUse => {
+            control.adjust(|config| {
+                config.port = 0;
+                config.listen.clear();
+            });
+            kinsync::Node::start(control)
+        }
+        other => other,
+    }
+}
+
+/// Waits until a node that has just started knows its addresses, and returns
+/// what it says of itself. One that finds none does not hold anybody up.
+pub(crate) async fn listening(status: impl AsyncFn() -> Result<StatusAnswer>) -> Result<SelfRow> {
+    let mut looks = 0;
+    loop {
+        let me = status().await?.me;
+        if !me.listening.is_empty() || looks == LOOKS_MAX {
+            return Ok(me);
+        }
+        looks += 1;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

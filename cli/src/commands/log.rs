@@ -22,6 +22,8 @@ impl Text for LogRow {
         let mut line = format!("{}  {}", super::second(self.at), clean(&self.event));
         for (name, value) in &self.fields {
             if !value.is_null() {
+                // A device is told by its name; `--json` has all of it.
+                let value = value.get("name").unwrap_or(value);
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 line += &format!("  {}={}", clean(name), clean(&value));
             }

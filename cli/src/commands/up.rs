@@ -2,12 +2,10 @@
 
 mod detach;
 
-use anyhow::Context as _;
 use kinsync::config::Config;
 use kinsync::request::{SelfRow, Status};
 use kinsync::{Control, Kind};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Run;
 use super::status::reach;
@@ -16,7 +14,7 @@ use crate::failure::{Failure, Result};
 use crate::logging;
 use crate::output::{Page, Text, WIDTH, clean, wrap};
 use crate::paths::trace_log;
-use crate::reach::{Class, Node};
+use crate::reach::{Class, listening};
 
 /// Runs it until it is told to stop, or starts it and returns.
 pub(crate) async fn run(run: &Run, args: Up) -> Result<()> {
@@ -28,7 +26,8 @@ pub(crate) async fn run(run: &Run, args: Up) -> Result<()> {
     }
     if args.detach {
         let node = detach::start(run, &args).await?;
-        return tell(run, &node).await;
+        let me = listening(async || node.ask(Status {}).await).await?;
+        return run.out.result(&Started { v: 1, me });
     }
     foreground(run, &args).await
 }
@@ -48,26 +47,24 @@ async fn foreground(run: &Run, args: &Up) -> Result<()> {
 
     let node = kinsync::Node::start(control)?;
     let control = node.control().clone();
-    let serving = tokio::spawn(node.serve());
-    if !args.background {
-        run.out.result(&Started { v: 1, me: control.status().await?.me })?;
-    }
+    let served = node.serve();
+    tokio::pin!(served);
+    let me = tokio::select! {
+        biased;
+        me = listening(async || Ok(control.status().await?)) => me?,
+        served = &mut served => return Ok(served?),
+    };
+    run.out.result(&Started { v: 1, me })?;
+    run.out.note("Stop it with Ctrl+C or:  kinsync down");
     tokio::select! {
-        served = serving => return Ok(served.context("run the node")??),
-        ended = signalled() => ended?,
+        biased;
+        served = &mut served => return Ok(served?),
+        () = super::interrupted() => {}
     }
-    // Waits until the loop has taken it; the rest ends with the process.
-    control.down().await?;
-    Ok(())
-}
-
-/// Waits until somebody asks this process to end.
-async fn signalled() -> Result<()> {
-    let mut term = signal(SignalKind::terminate()).context("watch for signals")?;
-    tokio::select! {
-        _ = term.recv() => Ok(()),
-        pressed = tokio::signal::ctrl_c() => Ok(pressed.context("watch for Ctrl+C")?),
-    }
+    // The answer to this comes from the node that is served meanwhile.
+    let (stopped, served) = tokio::join!(control.down(), served);
+    stopped?;
+    Ok(served?)
 }
 
 /// What was typed goes before what the file says, for this run.
@@ -82,11 +79,6 @@ fn adjust(config: &mut Config, args: &Up) -> Result<(), kinsync::Failure> {
     config.mdns &= !args.no_mdns;
     config.quic &= !args.no_quic;
     Ok(())
-}
-
-/// Says where the node can be reached.
-async fn tell(run: &Run, node: &Node) -> Result<()> {
-    run.out.result(&Started { v: 1, me: node.ask(Status {}).await?.me })
 }
 
 #[derive(Serialize)]

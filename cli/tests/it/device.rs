@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -61,7 +61,8 @@ impl Device {
         }
     }
 
-    fn start<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, input: &str) -> Output {
+    /// Starts `kinsync` with these words and leaves it running.
+    pub(crate) fn spawn<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kinsync"));
         command
             .env_clear()
@@ -70,7 +71,11 @@ impl Device {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
+        command.spawn().expect("the binary starts")
+    }
+
+    fn start<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, input: &str) -> Output {
+        let mut child = self.spawn(words);
         // Commands that read nothing are gone before they are written to.
         drop(child.stdin.take().expect("was asked for").write_all(input.as_bytes()));
         child.wait_with_output().expect("it ends")

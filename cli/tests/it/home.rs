@@ -207,3 +207,28 @@ fn the_log_of_a_new_device_is_empty() {
     --- stderr
     ");
 }
+
+/// What needs other devices runs a node for a moment, and says that there are
+/// none.
+#[test]
+fn verify_and_sync_without_peers_say_so() {
+    let device = Device::named("desktop");
+    for (setting, value) in [("mdns", "false"), ("port", "0"), ("listen", "/ip4/127.0.0.1/tcp/0")] {
+        assert_eq!(device.run(["config", "set", setting, value]).code, 0);
+    }
+    assert_snapshot!(device.run(["verify"]).all(), @r"
+    exit 0
+    --- stdout
+    No other device is paired with this one.
+    --- stderr
+    No node is running: one runs here until this is done.
+    ");
+    assert_snapshot!(device.run(["sync"]).all(), @r"
+    exit 4
+    --- stdout
+    --- stderr
+    No node is running: one runs here until this is done.
+    No other device is paired with this one.
+    Pair one:  kinsync pair [not-paired]
+    ");
+}

@@ -5,5 +5,6 @@ mod device;
 mod help;
 mod home;
 mod import;
+mod network;
 mod records;
 mod usage;

@@ -19,6 +19,9 @@ use crate::reach::Class;
 /// A code that lets anybody in unasked must not stay open for long.
 const UNASKED_LIFETIME_MAX: Duration = Duration::from_secs(600);
 
+/// The port that the other side tries at an address without one.
+const USUAL_PORT: &str = "7842";
+
 /// Opens a code and stays until a device is paired or the code is gone.
 #[expect(clippy::wildcard_enum_match_arm, reason = "what concerns other things passes by")]
 pub(crate) async fn run(run: &Run, args: Pair) -> Result<()> {
@@ -120,8 +123,26 @@ fn show(out: Output, args: &Pair, opened: &PairOpened, me: &str) -> Result<()> {
     out.raw(&format!("Code:  {code}      expires in {expires}\n"))?;
     out.raw(&format!("On the other device, run:  kinsync pair {code}\n"))?;
     out.raw(&(wrap(&format!("This device:  {me}"), WIDTH) + "\n"))?;
+    if let Some(address) = unusual(&opened.addresses) {
+        out.raw(&format!("If it finds nothing, add there:  --addr {address}\n"))?;
+    }
     out.note("Waiting…  (Ctrl+C stops and voids the code)");
     Ok(())
+}
+
+/// An address to type, when this device is not at the port that an address
+/// without one means.
+fn unusual(addresses: &[String]) -> Option<String> {
+    let typed = |address: &String| {
+        let mut parts = address.split('/').skip(1);
+        let (family, ip) = (parts.next()?, parts.next()?);
+        let port = (parts.next()? == "tcp").then(|| parts.next())??;
+        (family == "ip4" && port != USUAL_PORT).then(|| format!("{ip}:{port}"))
+    };
+    let mut found: Vec<String> = addresses.iter().filter_map(typed).collect();
+    // Its own loopback helps only another device on this machine.
+    found.sort_by_key(|address| address.starts_with("127."));
+    found.into_iter().next()
 }
 
 /// `{"event":"code","code":…,"expires_at":…}`
@@ -177,4 +198,20 @@ impl Countdown {
 /// `5:00`
 fn clock(span: Duration) -> String {
     format!("{}:{:02}", span.as_secs() / 60, span.as_secs() % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_when_the_port_is_not_the_usual_one() {
+        let own = |addresses: &[&str]| {
+            unusual(&addresses.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(own(&["/ip4/10.0.0.2/tcp/7842", "/ip4/10.0.0.2/udp/7842/quic-v1"]), None);
+        assert_eq!(own(&["/ip4/127.0.0.1/tcp/99", "/ip4/10.0.0.2/tcp/99"]), Some("10.0.0.2:99".to_owned()));
+        assert_eq!(own(&["/ip4/127.0.0.1/tcp/99"]), Some("127.0.0.1:99".to_owned()));
+        assert_eq!(own(&["/memory/1", "", "/ip4", "/ip6/::1/tcp/99"]), None);
+    }
 }
