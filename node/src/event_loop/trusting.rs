@@ -401,7 +401,7 @@ impl EventLoop {
             Notice::BroughtInByRevoked { device, origin, .. } => Event::Warning(Warning {
                 code: "brought-in-by-revoked".to_owned(),
                 text: format!(
-                    "{} was brought in by {}, which is revoked. It is not trusted; revoke it too if you do not know it.",
+                    "{} was brought in by {}, which is revoked. It is not trusted; revoke it if you do not know it.",
                     device.short(),
                     name(origin).name
                 ),
