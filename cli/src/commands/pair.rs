@@ -62,6 +62,8 @@ struct Pairing<'a> {
     node: &'a Node,
     events: Events,
     number: u64,
+    /// What stopping it means on this side.
+    when_stopped: &'static str,
 }
 
 impl Pairing<'_> {
@@ -72,8 +74,8 @@ impl Pairing<'_> {
     async fn next<T>(&mut self, meanwhile: impl Future<Output = T>) -> Result<Heard<T>> {
         tokio::select! {
             biased;
-            () = super::interrupted() => Err(self.cancel(stopped()).await),
-            () = until(self.run.timeout) => Err(self.cancel(too_long(self.run)).await),
+            () = super::interrupted() => Err(self.cancel(Failure::stopped(format!("Stopped. {}", self.when_stopped))).await),
+            () = until(self.run.timeout) => Err(self.cancel(self.too_long()).await),
             event = Self::own(&mut self.events, self.number) => {
                 let event = event?;
                 if let Event::Failed { failure, .. } = event {
@@ -92,6 +94,11 @@ impl Pairing<'_> {
                 return Ok(event);
             }
         }
+    }
+
+    fn too_long(&self) -> Failure {
+        let seconds = self.run.timeout.unwrap_or_default().as_secs_f64();
+        Failure::new(Kind::Timeout, format!("Not paired within {seconds} s. {}", self.when_stopped))
     }
 
     async fn cancel(&self, why: Failure) -> Failure {
@@ -144,13 +151,4 @@ async fn until(limit: Option<Duration>) {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,
     }
-}
-
-fn stopped() -> Failure {
-    Failure::stopped("Stopped. The code is void.")
-}
-
-fn too_long(run: &Run) -> Failure {
-    let seconds = run.timeout.unwrap_or_default().as_secs_f64();
-    Failure::new(Kind::Timeout, format!("Not paired within {seconds} s. The code is void."))
 }

@@ -39,7 +39,8 @@ pub(crate) async fn run(run: &Run, args: Pair) -> Result<()> {
             yes: run.out.yes(),
         })
         .await?;
-    let mut pairing = Pairing { run, node: &node, events, number: opened.pairing };
+    let mut pairing =
+        Pairing { run, node: &node, events, number: opened.pairing, when_stopped: "The code is void." };
     let me = node.ask(Status {}).await?.me;
     let name = args.label.as_deref().unwrap_or(&me.name);
     show(run.out, &args, &opened, &format!("{}  {}", clean(name), me.id))?;

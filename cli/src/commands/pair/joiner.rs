@@ -21,7 +21,8 @@ pub(crate) async fn run(run: &Run, args: Join) -> Result<()> {
     let ask = PairJoin { code, addr: args.addr, label: args.label, role: args.role.map(role) };
     let joining = node.ask(ask).await?;
     run.out.note("Looking for the other device…");
-    let mut pairing = Pairing { run, node: &node, events, number: joining.pairing };
+    let mut pairing =
+        Pairing { run, node: &node, events, number: joining.pairing, when_stopped: "Nobody is trusted." };
     loop {
         let Heard::Event(event) = pairing.next(future::pending::<()>()).await? else { continue };
         match &event {
