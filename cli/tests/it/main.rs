@@ -1,5 +1,6 @@
 //! The real `kinsync` binary, as people and scripts meet it.
 
+mod demo;
 mod device;
 
 mod help;
