@@ -37,6 +37,10 @@ mod pairing;
 mod passing;
 mod trusting;
 
+/// What a device does about having been removed. Pairing alone would fail: a
+/// removed key stays dead.
+const RENEW: &str = "Pair again with a new key:  kinsync down; kinsync init --renew";
+
 /// Steps on the store that peers may have running at once. Whoever asks for
 /// more is told to come back; a person's few devices never do.
 const WORK_MAX: usize = 16;

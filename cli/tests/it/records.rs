@@ -148,6 +148,6 @@ fn a_deleted_record_can_be_restored() {
     --- stdout
     --- stderr
     The record had no version "1999".
-    List its versions:  kinsync history DOMAIN ID [bad-version]
+    See its versions:  kinsync history characters 'pilot' [bad-version]
     "#);
 }

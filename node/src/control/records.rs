@@ -155,7 +155,10 @@ impl Control {
             .into_iter()
             .map(|(version, kind, number)| (version_name(version.stamp), (version.deleted, kind, number)))
             .collect();
-        let Some(number) = (match version::choose(version, &named)? {
+        let chosen = version::choose(version, &named).map_err(|failure| {
+            failure.hint(format!("See its versions:  kinsync history {} '{}'", place.domain.name, place.key))
+        })?;
+        let Some(number) = (match chosen {
             (true, ..) => {
                 return Err(Failure::new(Kind::BadVersion, "That version is the deletion itself.")
                     .hint("Choose one that has a size."));

@@ -36,8 +36,7 @@ pub(super) fn choose<'v, T>(wanted: &str, versions: &'v [(String, T)]) -> Result
             Kind::Ambiguous,
             format!("More than one version begins with {wanted:?}; give more of it."),
         )),
-        (None, _) => Err(Failure::new(Kind::BadVersion, format!("The record had no version {wanted:?}."))
-            .hint("List its versions:  kinsync history DOMAIN ID")),
+        (None, _) => Err(Failure::new(Kind::BadVersion, format!("The record had no version {wanted:?}."))),
     }
 }
 

@@ -62,7 +62,7 @@ impl EventLoop {
                     Kind::Revoked,
                     format!("{name} has removed this device. Your data here is kept."),
                 )
-                .hint("Pair the two again:  kinsync pair"))
+                .hint(super::RENEW))
             }
             _ => Ok(()),
         }

@@ -286,20 +286,22 @@ impl EventLoop {
     pub(super) fn discovery_health(&self) -> (Level, String, Option<&'static str>) {
         let health = self.swarm.behaviour().discovery.health();
         let blocked = "Guest Wi-Fi, access point isolation or a firewall on UDP 5353? \
-                       Remedy:  kinsync peers add-addr NAME ADDRESS";
+                       Say where a device is:  kinsync peers add-addr NAME ADDRESS";
         match (health.enabled, health.running, &health.error) {
             (false, _, _) => (Level::Ok, "discovery is switched off".to_owned(), None),
             (true, _, Some(error)) => (Level::Bad, error.clone(), Some(blocked)),
             (true, false, None) => (Level::Warn, "no network but this machine itself".to_owned(), None),
+            // Devices on this machine have its address, so they pass for itself.
+            (true, true, None) if health.found > 0 => {
+                (Level::Ok, format!("works; {} addresses of devices found", health.found), None)
+            }
             (true, true, None) if health.heard_self == 0 => {
                 (Level::Bad, "sent queries and did not hear them back".to_owned(), Some(blocked))
             }
             (true, true, None) if health.heard_others == 0 => {
                 (Level::Warn, "works here; no other device has answered".to_owned(), Some(blocked))
             }
-            (true, true, None) => {
-                (Level::Ok, format!("works; {} addresses of devices found", health.found), None)
-            }
+            (true, true, None) => (Level::Ok, "works; no device of kinsync found yet".to_owned(), None),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! What the loop says about itself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kinsync_protocol::id::DeviceId;
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol as Part;
 
 use super::EventLoop;
 use crate::control::command::{NodeFacts, PeerFacts};
 use crate::request::{DoctorRow, Level, PeerPath};
 use crate::status;
-use crate::swarm::addresses::{Reach, reach};
+use crate::swarm::addresses::{Reach, ip, reach};
 
 impl EventLoop {
     pub(super) fn status_facts(&self) -> status::Facts {
@@ -63,8 +66,10 @@ impl EventLoop {
         let mut row = |check: &str, level, text: String, remedy: Option<&str>| {
             rows.push(DoctorRow { check: check.to_owned(), level, text, remedy: remedy.map(str::to_owned) });
         };
-        let listening: Vec<_> = self.links.listening().map(ToString::to_string).collect();
-        let port = format!("port {}", self.control.config().borrow().port);
+        let listening: BTreeSet<_> = self.links.listening().filter_map(ip).collect();
+        let listening: Vec<_> = listening.iter().map(ToString::to_string).collect();
+        let port = self.links.listening().find_map(port);
+        let port = format!("port {}", port.unwrap_or(self.control.config().borrow().port));
         if listening.is_empty() {
             let remedy = "Is any network interface up? Restart the node once one is.";
             row(&port, Level::Bad, "not listening anywhere".to_owned(), Some(remedy));
@@ -80,12 +85,7 @@ impl EventLoop {
                     row(&name, Level::Ok, format!("connected at {}", connection.address), None);
                 }
                 None if self.state.has_removed_me(device) => {
-                    row(
-                        &name,
-                        Level::Bad,
-                        "has removed this device".to_owned(),
-                        Some("Pair the two again:  kinsync pair"),
-                    );
+                    row(&name, Level::Bad, "has removed this device".to_owned(), Some(super::RENEW));
                 }
                 None => {
                     let remedy = "Is it on? If discovery is blocked:  kinsync peers add-addr NAME ADDRESS";
@@ -107,3 +107,12 @@ impl EventLoop {
 
 /// How far two clocks may be apart before people are told.
 const CLOCK_OFF: Duration = Duration::from_secs(30);
+
+/// The TCP or UDP port of an address.
+fn port(address: &Multiaddr) -> Option<u16> {
+    address.iter().find_map(
+        |part| {
+            if let Part::Tcp(port) | Part::Udp(port) = part { Some(port) } else { None }
+        },
+    )
+}

@@ -162,7 +162,7 @@ impl EventLoop {
                         Kind::Revoked,
                         "This device was removed from that set, and its key can never come back.",
                     )
-                    .hint("Give it a new key and pair again; your data is kept:  kinsync down; kinsync init --renew");
+                    .hint(super::RENEW);
                     let now = self.pairing_now();
                     self.pairing.pairings.handle_renewed(id, Err(failure), now);
                 }

@@ -141,7 +141,7 @@ pub(super) fn joining(reason: Reason, search: &Search) -> Failure {
         .hint("To bring it back, show a code on this device and enter it on that one."),
         Reason::KeyRevoked { host } => {
             Failure::new(Kind::Revoked, format!("{} says that this device was removed from its set.", host.short()))
-                .hint("If that is so, connect first to one of your own devices, which will say so too.")
+                .hint("If that is so, pair again with a new key:  kinsync down; kinsync init --renew")
         }
         Reason::Burned => {
             Failure::new(Kind::CodeVoid, "That code is void: it was used, or guessed at three times.").hint(fresh)
