@@ -16,7 +16,6 @@ use crate::parse;
     bin_name = "kinsync",
     version,
     max_term_width = 80,
-    disable_help_subcommand = true,
     after_help = EXIT_CODES,
 )]
 pub(crate) struct Cli {
@@ -350,7 +349,7 @@ pub(crate) struct Watch {
 pub(crate) struct Restore {
     /// The kind of record: characters, chats, settings …
     pub(crate) domain: String,
-    /// Which version: the number that `history` shows, v1 the oldest
+    /// Which version: as `history` shows it, or a beginning that is its alone
     #[arg(value_name = "ID@VERSION")]
     pub(crate) version: String,
 }

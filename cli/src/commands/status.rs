@@ -19,7 +19,11 @@ pub(crate) async fn run(run: &Run, args: &Status) -> Result<()> {
         run.out.result(&node.ask(Ask {}).await?)?;
         match &mut events {
             None => return node.close().await,
-            Some(events) => _ = events.next().await?,
+            Some(events) => tokio::select! {
+                biased;
+                () = super::interrupted() => return Ok(()),
+                event = events.next() => { event?; }
+            },
         }
     }
 }

@@ -37,6 +37,7 @@ fn the_help_lists_every_verb() {
       import       Read an application's data folder into the library
       completions  Print a completion script for a shell
       version      Print the version
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

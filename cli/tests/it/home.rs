@@ -232,3 +232,17 @@ fn verify_and_sync_without_peers_say_so() {
     Pair one:  kinsync pair [not-paired]
     ");
 }
+
+/// A device that was not removed is not made a stranger by a slip.
+#[test]
+fn a_new_key_is_asked_for_unless_the_old_one_is_dead() {
+    let device = Device::named("desktop");
+    let identity = || fs::read(device.home().join("identity.key")).unwrap();
+    let old = identity();
+    let ended = device.run(["init", "--renew"]);
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("--yes"), "{}", ended.stderr);
+    assert_eq!(identity(), old);
+    assert_eq!(device.run(["init", "--renew", "--yes"]).code, 0);
+    assert_ne!(identity(), old);
+}
