@@ -9,6 +9,8 @@ mod fuzz;
 #[cfg(target_os = "linux")]
 mod lan;
 mod memory;
+mod planted;
+mod real_store;
 mod session;
 mod simulation;
 mod spec;

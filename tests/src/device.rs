@@ -1,28 +1,27 @@
-//! A simulated device: the real session and codec, a store, and a driver with
-//! time-outs, retries and pushes around them.
+//! A simulated device: the real sessions, statements and codec, a store, and a
+//! driver with time-outs, retries and pushes around them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use ed25519_dalek::SigningKey;
 use fastrand::Rng;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Version;
-use kinsync_protocol::session::{Outcome, Session, SessionError};
-use kinsync_protocol::snapshot::{Batch, Cursor, Epoch, Snapshot};
+use kinsync_protocol::session::{Outcome, Session};
+use kinsync_protocol::snapshot::{Batch, Cursor, Epoch};
 use kinsync_protocol::stamp::UnixMillis;
-use kinsync_protocol::wire::frame::{Frame, Push, Refusal, Request, Response};
+use kinsync_protocol::trust::{Action, View as Trust};
+use kinsync_protocol::wire::frame::Frame;
 
-use crate::disk::{Disk, Op, Place};
+use crate::disk::{Disk, Done, Op, Place, TrustOp};
 use crate::planted::Planted;
 use crate::planted::view::{Lens, View};
 
+mod sync;
+mod trust;
+
 /// How long a device waits for an answer, in milliseconds.
 const TIMEOUT: u64 = 15_000;
-
-/// How long after the last push a session proves that all is equal.
-const QUIET: u64 = 2_000;
-
-/// Rows of the arrival log that one push covers.
-const PUSH_ROWS: usize = 64;
 
 /// A message under way.
 #[derive(Clone, Debug)]
@@ -35,6 +34,8 @@ pub struct Mail {
     pub number: u64,
     /// Whether it is an answer.
     pub answer: bool,
+    /// Whether it belongs to the trust protocol.
+    pub trust: bool,
     /// The life of its sender.
     pub life: u64,
     /// The life of the receiver that it is meant for, if it goes over a
@@ -57,8 +58,9 @@ pub enum Durability {
     AtOnce,
     /// Commits are durable later; only acknowledgements wait for that.
     Later,
-    /// Commits are durable later; answers wait for that as well.
-    AnswersWait,
+    /// What peers send waits in a queue until its commit, and answers wait
+    /// with it.
+    Queued,
 }
 
 /// What a device did, for the laws to judge.
@@ -112,6 +114,11 @@ pub enum Effect {
         /// What it cost.
         cost: Cost,
     },
+    /// Its trust in a device has ended, and that is durable.
+    Distrusts {
+        /// The device.
+        peer: usize,
+    },
     /// It found that a peer broke the protocol.
     Accused {
         /// The peer.
@@ -142,11 +149,8 @@ impl Cost {
     fn count(&mut self, frame: &Frame) {
         for part in &frame.parts {
             let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-            self.payload += part
-                .records
-                .iter()
-                .map(|record| (record.key.as_str().len() + size(&record.value)) as u64)
-                .sum::<u64>();
+            let sizes = part.records.iter().map(|record| record.key.as_str().len() + size(&record.value));
+            self.payload += sizes.sum::<usize>() as u64;
             self.heads += part.want.len() as u64;
             self.heads += part.delta.as_ref().map_or(0, |delta| delta.heads.len()) as u64;
             self.heads += part.leaves.iter().map(|leaf| 1 + leaf.heads.len() as u64).sum::<u64>();
@@ -162,7 +166,7 @@ pub struct Out {
     pub mail: Vec<Mail>,
     /// What happened, in order.
     pub effects: Vec<Effect>,
-    /// Whether something committed is not durable yet.
+    /// Whether something waits to become durable.
     pub unsynced: bool,
 }
 
@@ -197,13 +201,15 @@ pub struct Habits {
     pub interval: u64,
     /// How commits become durable.
     pub durability: Durability,
+    /// Whether a push is sent before the one before it is answered.
+    pub pipelined: bool,
     pub(crate) lens: Lens,
 }
 
 /// A simulated device.
 #[derive(Debug)]
 pub struct Device<D> {
-    /// Its key.
+    /// Its public key.
     pub id: DeviceId,
     /// Its store.
     pub disk: D,
@@ -217,13 +223,22 @@ pub struct Device<D> {
     /// Loses power within the next commit.
     pub doomed: bool,
     index: usize,
+    key: SigningKey,
     ids: Vec<DeviceId>,
     habits: Habits,
     links: BTreeMap<usize, Link>,
     rng: Rng,
     numbers: u64,
-    commits: u64,
-    waiting: VecDeque<(u64, Waiting)>,
+    waiting: VecDeque<Waiting>,
+    /// What waited, and is durable or next to be committed.
+    ready: VecDeque<Waiting>,
+    /// The trust view as it is on disk.
+    trusted: Trust,
+    /// What this device says of it, and of which generation of it.
+    announcement: Option<(u64, Vec<u8>)>,
+    /// What each peer said last, and the generation of the own view that it
+    /// changes nothing in.
+    heard: BTreeMap<usize, (u64, u64)>,
 }
 
 /// What a device knows of another one since it started.
@@ -243,6 +258,11 @@ struct Link {
     /// Up to where the peer is known to have taken in the own log; `None`
     /// until a session has proven it.
     told: Option<BTreeMap<DomainId, u64>>,
+    /// The generation of the own trust view that the peer has heard on this
+    /// contact.
+    announced: Option<u64>,
+    /// The life of the peer whose view has been heard.
+    heard: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -256,6 +276,7 @@ struct Open {
 enum What {
     Session(Talk),
     Push { domain: DomainId, seq: u64 },
+    Announcement { generation: u64 },
 }
 
 #[derive(Debug)]
@@ -267,57 +288,45 @@ struct Talk {
     ghost: Ghost,
 }
 
-impl Talk {
-    fn new(session: Session) -> Self {
-        Self { session, cost: Cost::default(), claimed: BTreeSet::new(), ghost: Ghost::new() }
-    }
-
-    /// The domains that the session calls equal now and did not before.
-    fn claims(&mut self) -> Vec<DomainId> {
-        let equal = self.session.outcome().domains.into_iter().filter(|domain| domain.equal_at.is_some());
-        let equal: BTreeSet<_> = equal.map(|domain| domain.domain).collect();
-        let new = equal.difference(&self.claimed).copied().collect();
-        self.claimed = equal;
-        new
-    }
-
-    /// Up to where the peer has the own log, once all is equal.
-    fn told(&self) -> Option<BTreeMap<DomainId, u64>> {
-        let domains = self.session.outcome().domains;
-        domains.into_iter().map(|domain| Some((domain.domain, domain.equal_at?))).collect()
-    }
-}
-
-/// What waits until a commit is durable.
+/// What waits until a commit is durable, or to be committed.
 #[derive(Debug)]
 enum Waiting {
     Acknowledge { place: Place, version: Version },
+    Commit { peer: usize, batches: Vec<Batch>, then: Box<Waiting> },
     Answer { peer: usize, number: u64, session: u64 },
     Proceed { peer: usize, number: u64 },
     Pushed { peer: usize, number: u64, in_order: bool },
 }
 
 impl<D: Disk> Device<D> {
-    /// The device `index` of all devices `ids`, with an empty store.
-    pub fn new(index: usize, ids: Vec<DeviceId>, habits: Habits, mut rng: Rng) -> Self {
+    /// The device `index` of all devices `ids`, with an empty store, and paired
+    /// with all others.
+    pub fn new(index: usize, key: SigningKey, ids: Vec<DeviceId>, habits: Habits, mut rng: Rng) -> Self {
         let id = ids[index];
         let lazy = habits.durability != Durability::AtOnce;
-        let disk = D::create(id, rng.u64(1..), lazy, habits.lens.planted);
+        let mut disk = D::create(id, rng.u64(1..), lazy, habits.lens.planted);
+        for other in ids.iter().filter(|other| **other != id) {
+            disk.trust(&TrustOp::Pair(*other));
+        }
         Self {
             id,
+            trusted: disk.trusted(),
             disk,
             clock: Clock::default(),
             up: false,
             life: 0,
             doomed: false,
             index,
+            key,
             ids,
             habits,
             links: BTreeMap::new(),
             rng,
             numbers: 0,
-            commits: 0,
             waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+            announcement: None,
+            heard: BTreeMap::new(),
         }
     }
 
@@ -325,6 +334,9 @@ impl<D: Disk> Device<D> {
     pub fn start(&mut self, peers: impl Iterator<Item = usize>, now: u64) {
         let epoch: Epoch = self.rng.u64(1..);
         self.disk.start(epoch);
+        self.trusted = self.disk.trusted();
+        self.announcement = None;
+        self.heard.clear();
         self.up = true;
         self.links = peers
             .map(|peer| {
@@ -333,6 +345,7 @@ impl<D: Disk> Device<D> {
             })
             .collect();
         self.waiting.clear();
+        self.ready.clear();
     }
 
     /// Loses power.
@@ -347,9 +360,10 @@ impl<D: Disk> Device<D> {
         self.life += 1;
         self.links.clear();
         self.waiting.clear();
+        self.ready.clear();
     }
 
-    /// Replaces the store by a backup; the device is down.
+    /// Replaces the store by a backup.
     pub fn restore(&mut self, backup: &D::Backup) {
         self.disk.restore(backup);
         self.stop();
@@ -360,39 +374,102 @@ impl<D: Disk> Device<D> {
         self.clock.wall(now)
     }
 
+    /// All devices of the world.
+    pub fn ids(&self) -> &[DeviceId] {
+        &self.ids
+    }
+
+    /// The trust view in force.
+    pub fn trusted(&self) -> &Trust {
+        &self.trusted
+    }
+
+    /// Whether something of `peer` waits to be committed.
+    pub fn has_queued(&self, peer: usize) -> bool {
+        let from = |waiting: &Waiting| matches!(waiting, Waiting::Commit { peer: from, .. } if *from == peer);
+        self.waiting.iter().any(from)
+    }
+
     /// When the device has something to do by itself.
     pub fn deadline(&self) -> Option<u64> {
-        self.links.values().map(Link::deadline).min()
+        let mine = self.links.iter().filter(|(peer, link)| link.open.is_some() || self.wants(**peer));
+        mine.map(|(_, link)| link.deadline()).min()
     }
 
     /// The user writes a record.
     pub fn write(&mut self, place: Place, value: Option<Vec<u8>>, now: u64, out: &mut Out) {
         let op = Op::Write { place: place.clone(), value, wall: self.wall(now) };
-        let Some(Some(version)) = self.commit(op, out) else {
-            let left = self.disk.version(&place);
-            out.effects.extend(left.map(|version| Effect::Left { place, version }));
-            return;
-        };
-        out.effects.push(Effect::Wrote { place: place.clone(), version: version.clone() });
-        let waits = !self.has(Planted::AckBeforeSync);
-        self.after_commit(Waiting::Acknowledge { place, version }, waits, now, out);
+        match self.commit(op, out) {
+            None => {
+                let left = self.disk.version(&place);
+                out.effects.extend(left.map(|version| Effect::Left { place, version }));
+            }
+            Some(Done::Wrote(version)) => {
+                out.effects.push(Effect::Wrote { place: place.clone(), version: version.clone() });
+                let waiting = Waiting::Acknowledge { place, version };
+                if self.habits.durability == Durability::AtOnce || self.has(Planted::AckBeforeSync) {
+                    self.go_on(waiting, now, out);
+                } else {
+                    self.waiting.push_back(waiting);
+                }
+            }
+            Some(Done::Applied | Done::Refused) => (),
+        }
     }
 
-    /// Everything committed so far is durable.
+    /// What waited becomes durable.
     pub fn synced(&mut self, now: u64, out: &mut Out) {
         if self.doomed {
-            self.crash();
-            out.effects.push(Effect::Crashed);
+            self.fall(out);
             return;
         }
         self.disk.sync();
-        while let Some((_, waiting)) = self.waiting.pop_front() {
+        self.ready.append(&mut self.waiting);
+        self.go_on_ready(now, out);
+    }
+
+    /// Whether something waited that has become durable.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Goes on with the first thing that waited.
+    pub fn go_on_ready(&mut self, now: u64, out: &mut Out) {
+        if let Some(waiting) = self.ready.pop_front() {
             self.go_on(waiting, now, out);
         }
     }
 
+    fn fall(&mut self, out: &mut Out) {
+        let commit = self.waiting.iter().find_map(|waiting| match waiting {
+            Waiting::Commit { peer, batches, .. } => Some((*peer, batches.clone())),
+            Waiting::Acknowledge { .. }
+            | Waiting::Answer { .. }
+            | Waiting::Proceed { .. }
+            | Waiting::Pushed { .. } => None,
+        });
+        match commit {
+            Some((peer, batches)) => {
+                let op = Op::Apply { from: self.ids[peer], batches, wall: UnixMillis(0) };
+                self.disk.crash_inside(op, &mut self.rng);
+                self.stop();
+            }
+            None => self.crash(),
+        }
+        out.effects.push(Effect::Crashed);
+    }
+
     fn has(&self, planted: Planted) -> bool {
         self.habits.lens.planted == Some(planted)
+    }
+
+    fn may(&self, peer: usize, action: Action) -> bool {
+        self.trusted.may(self.ids[peer], action)
+    }
+
+    /// Whether there is anything to do with a peer.
+    fn wants(&self, peer: usize) -> bool {
+        self.may(peer, Action::Sync)
     }
 
     fn view<'a>(&self, inner: &'a D::Inner, peer: usize) -> View<'a, D::Inner> {
@@ -400,25 +477,15 @@ impl<D: Disk> Device<D> {
     }
 
     /// Commits a transaction; `None` if that was the end.
-    fn commit(&mut self, op: Op, out: &mut Out) -> Option<Option<Version>> {
+    fn commit(&mut self, op: Op, out: &mut Out) -> Option<Done> {
         if self.doomed && self.habits.durability == Durability::AtOnce {
             self.disk.crash_inside(op, &mut self.rng);
             self.stop();
             out.effects.push(Effect::Crashed);
             return None;
         }
-        self.commits += 1;
-        out.unsynced = self.habits.durability != Durability::AtOnce;
+        out.unsynced |= self.habits.durability != Durability::AtOnce;
         Some(self.disk.commit(op))
-    }
-
-    fn after_commit(&mut self, waiting: Waiting, waits: bool, now: u64, out: &mut Out) {
-        if waits && self.habits.durability != Durability::AtOnce {
-            out.unsynced = true;
-            self.waiting.push_back((self.commits, waiting));
-        } else {
-            self.go_on(waiting, now, out);
-        }
     }
 
     fn go_on(&mut self, waiting: Waiting, now: u64, out: &mut Out) {
@@ -426,15 +493,29 @@ impl<D: Disk> Device<D> {
             Waiting::Acknowledge { place, version } => {
                 out.effects.push(Effect::Acknowledged { place, version });
             }
+            Waiting::Commit { peer, batches, then } => {
+                if self.apply(peer, batches, now, out) {
+                    self.disk.sync();
+                    self.go_on(*then, now, out);
+                }
+            }
             Waiting::Answer { peer, number, session } => self.answer(peer, number, session, now, out),
             Waiting::Proceed { peer, number } => self.proceed(peer, number, now, out),
-            Waiting::Pushed { peer, number, in_order } => {
-                self.respond(peer, number, &Response::Pushed { in_order }, out);
-            }
+            Waiting::Pushed { peer, number, in_order } => self.pushed(peer, number, in_order, out),
         }
     }
 
-    /// Commits what a peer sent; whether the device still runs.
+    /// Commits what a peer sent and goes on, now or when the queue gets there.
+    fn apply_then(&mut self, peer: usize, batches: Vec<Batch>, then: Waiting, now: u64, out: &mut Out) {
+        if self.habits.durability == Durability::Queued && !batches.is_empty() {
+            out.unsynced = true;
+            self.waiting.push_back(Waiting::Commit { peer, batches, then: Box::new(then) });
+        } else if self.apply(peer, batches, now, out) {
+            self.go_on(then, now, out);
+        }
+    }
+
+    /// Commits what a peer sent; whether to go on.
     fn apply(&mut self, peer: usize, batches: Vec<Batch>, now: u64, out: &mut Out) -> bool {
         if batches.is_empty() {
             return true;
@@ -443,95 +524,70 @@ impl<D: Disk> Device<D> {
         let mut records = Vec::new();
         let mut cursors = Vec::new();
         for batch in &batches {
-            let versions = batch.records.iter();
-            records
-                .extend(versions.map(|record| ((batch.domain, record.key.clone()), record.version.clone())));
+            let place = |record: &kinsync_protocol::record::Record| {
+                ((batch.domain, record.key.clone()), record.version.clone())
+            };
+            records.extend(batch.records.iter().map(place));
             if let Some(cursor) = &batch.cursor {
                 cursors.push((batch.domain, self.disk.cursor(from, batch.domain), cursor.clone()));
             }
         }
-        if self.commit(Op::Apply { from, batches, wall: self.wall(now) }, out).is_none() {
-            return false;
+        match self.commit(Op::Apply { from, batches, wall: self.wall(now) }, out) {
+            None => false,
+            Some(Done::Refused) if self.has(Planted::AnswersAfterRevocation) => true,
+            Some(Done::Refused) => {
+                self.forget(peer);
+                false
+            }
+            Some(Done::Applied | Done::Wrote(_)) => {
+                out.effects.push(Effect::Applied { from: peer, records, cursors });
+                true
+            }
         }
-        out.effects.push(Effect::Applied { from: peer, records, cursors });
-        true
+    }
+
+    /// Ends everything that is under way with a peer.
+    fn forget(&mut self, peer: usize) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            *link = Link { not_before: link.not_before, due: link.due, ..Link::default() };
+        }
     }
 
     /// Takes in a message.
     pub fn receive(&mut self, mail: Mail, now: u64, out: &mut Out) {
-        let Some(link) = self.links.get_mut(&mail.from) else {
-            return;
-        };
-        if mail.over.is_some_and(|life| life != self.life) {
+        if mail.over.is_some_and(|life| life != self.life) || !self.links.contains_key(&mail.from) {
             return;
         }
-        if !mail.answer {
-            match Request::decode(&mail.bytes) {
-                Ok(Request::Exchange(frame)) => self.serve(&mail, frame, now, out),
-                Ok(Request::Push(push)) => self.take_push(&mail, push, now, out),
-                Ok(_) | Err(_) => self.refuse(&mail, "unreadable request".to_owned(), out),
-            }
-            return;
-        }
-        let any = self.habits.lens.planted == Some(Planted::StaleReply);
-        if !link.open.as_ref().is_some_and(|open| open.number == mail.number || any) {
-            return;
-        }
-        let Some(open) = link.open.take() else {
-            return;
-        };
-        link.life = mail.life;
-        match (open.what, Response::decode(&mail.bytes)) {
-            (What::Session(mut talk), Ok(Response::Exchange(frame))) => {
-                talk.ghost.clone_from(&mail.ghost);
-                talk.cost.bytes += mail.bytes.len() as u64;
-                talk.cost.count(&frame);
-                link.open = Some(Open { number: 0, deadline: u64::MAX, what: What::Session(talk) });
-                self.take_answer(mail.from, frame, now, out);
-            }
-            (What::Push { domain, seq }, Ok(Response::Pushed { in_order })) => {
-                link.failures = 0;
-                let told = link.told.as_mut().filter(|_| in_order);
-                if let Some(told) = told {
-                    told.insert(domain, seq);
-                    link.due = link.due.min(now + QUIET);
-                } else {
-                    link.told = None;
-                    link.due = now;
-                }
-            }
-            (_, Ok(Response::Refuse(Refusal::BadMessage))) => {
-                let fault = "an honest request was called a bad message".to_owned();
-                out.effects.push(Effect::Accused { peer: mail.from, fault });
-            }
-            (_, Ok(Response::Refuse(_))) => self.failed(mail.from, now),
-            (_, _) => {
-                let fault = "an answer to another request".to_owned();
-                out.effects.push(Effect::Accused { peer: mail.from, fault });
-            }
+        match (mail.trust, mail.answer) {
+            (true, false) => self.take_announcement(&mail, out),
+            (true, true) => self.take_trust_answer(&mail, now, out),
+            (false, false) => self.take_request(mail, now, out),
+            (false, true) => self.take_response(mail, now, out),
         }
     }
 
     /// Does what is due.
     pub fn poll(&mut self, now: u64, out: &mut Out) {
-        let waits = self.habits.durability == Durability::AnswersWait && out.unsynced;
         let peers: Vec<usize> = self.links.keys().copied().collect();
         for peer in peers {
-            let Some(link) = self.links.get(&peer) else {
-                return;
-            };
-            if link.open.as_ref().is_some_and(|open| open.deadline <= now) {
+            let overdue = self.links.get(&peer).and_then(|link| link.open.as_ref());
+            if overdue.is_some_and(|open| open.deadline <= now) {
                 self.failed(peer, now);
             }
             let Some(link) = self.links.get(&peer) else {
                 return;
             };
-            if link.open.is_some() || link.not_before > now {
+            if link.open.is_some() || link.not_before > now || !self.wants(peer) {
                 continue;
             }
-            if link.due <= now {
+            let news = link.told.is_some();
+            if link.announced != Some(self.trusted.generation()) {
+                if link.due <= now || link.announced.is_some() {
+                    self.announce(peer, now, out);
+                }
+            } else if link.due <= now {
                 self.open_session(peer, now, out);
-            } else if link.told.is_some() && !waits && self.waiting.is_empty() {
+            } else if news {
                 self.push(peer, now, out);
             }
         }
@@ -553,281 +609,30 @@ impl<D: Disk> Device<D> {
         link.not_before = now + (1_000 << link.failures).min(interval) + jitter;
         link.due = link.not_before;
         link.told = None;
+        link.announced = None;
     }
 
-    fn request(&mut self, peer: usize, request: &Request, what: What, now: u64, out: &mut Out) {
+    fn next_number(&mut self) -> u64 {
         self.numbers += 1;
-        let number = self.life << 32 | self.numbers;
-        let bytes = request.encode();
-        let mut what = what;
-        if let What::Session(talk) = &mut what {
-            talk.cost.round_trips += 1;
-            talk.cost.bytes += bytes.len() as u64;
-            if let Request::Exchange(frame) = request {
-                talk.cost.count(frame);
-            }
-        }
+        self.life << 32 | self.numbers
+    }
+
+    /// Sends a request and remembers what it is for.
+    fn ask(&mut self, peer: usize, bytes: Vec<u8>, what: What, now: u64, out: &mut Out) {
+        let number = self.next_number();
+        let trust = matches!(what, What::Announcement { .. });
+        let mut over = None;
         if let Some(link) = self.links.get_mut(&peer) {
+            over = Some(link.life).filter(|_| !trust);
             link.open = Some(Open { number, deadline: now + TIMEOUT, what });
         }
-        let dials = matches!(request, Request::Exchange(Frame { hello: Some(_), .. }));
-        let over = self.links.get(&peer).filter(|_| !dials).map(|link| link.life);
+        out.mail.push(Mail { trust, over, ..self.mail(peer, number, bytes) });
+    }
+
+    /// A request to `to`; an answer is made from it.
+    fn mail(&self, to: usize, number: u64, bytes: Vec<u8>) -> Mail {
         let (from, life, ghost) = (self.index, self.life, Ghost::new());
-        out.mail.push(Mail { from, to: peer, number, answer: false, life, over, bytes, ghost });
-    }
-
-    fn respond(&mut self, peer: usize, number: u64, response: &Response, out: &mut Out) {
-        let bytes = response.encode();
-        let (from, life, ghost) = (self.index, self.life, Ghost::new());
-        out.mail.push(Mail { from, to: peer, number, answer: true, life, over: None, bytes, ghost });
-    }
-
-    fn refuse(&mut self, mail: &Mail, fault: String, out: &mut Out) {
-        out.effects.push(Effect::Accused { peer: mail.from, fault });
-        self.respond(mail.from, mail.number, &Response::Refuse(Refusal::BadMessage), out);
-    }
-
-    fn open_session(&mut self, peer: usize, now: u64, out: &mut Out) {
-        let mut nonce = [0; 8];
-        self.rng.fill(&mut nonce);
-        let mut session = Session::initiate(self.ids[peer], self.rng.u64(..), nonce, false);
-        let opened = {
-            let inner = self.disk.view();
-            session.open(&self.view(&inner, peer))
-        };
-        let frame = opened.expect("a simulated device reads its store");
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.due = u64::MAX;
-        }
-        let what = What::Session(Talk::new(session));
-        self.request(peer, &Request::Exchange(frame), what, now, out);
-    }
-
-    /// Tells a peer the news of the own log.
-    fn push(&mut self, peer: usize, now: u64, out: &mut Out) {
-        let Some((domain, push)) = self.news(peer) else {
-            return;
-        };
-        let seq = push.seq;
-        self.request(peer, &Request::Push(push), What::Push { domain, seq }, now, out);
-    }
-
-    fn news(&self, peer: usize) -> Option<(DomainId, Push)> {
-        let told = self.links.get(&peer)?.told.as_ref()?;
-        let inner = self.disk.view();
-        let view = self.view(&inner, peer);
-        let read = "a simulated device reads its store";
-        for domain in view.domains().ok()? {
-            let previous = told.get(&domain).copied().unwrap_or(0);
-            if view.root(domain).ok()?.head <= previous {
-                continue;
-            }
-            let rows = view.log(domain, previous, PUSH_ROWS).ok()?;
-            let Some(last) = rows.last().map(|row| row.seq) else {
-                continue;
-            };
-            let news = rows.into_iter().filter(|row| row.from != Some(self.ids[peer]));
-            let keys = news.map(|row| kinsync_protocol::item::key_hash(domain, &row.key));
-            let records: Vec<_> = keys.filter_map(|key| view.record(domain, key).expect(read)).collect();
-            if records.is_empty() {
-                continue;
-            }
-            let epoch = view.epoch_at(domain, last).expect(read)?;
-            return Some((domain, Push { domain, epoch, previous, seq: last, records }));
-        }
-        None
-    }
-
-    fn take_push(&mut self, mail: &Mail, push: Push, now: u64, out: &mut Out) {
-        let Push { domain, epoch, previous, seq, records } = push;
-        let cursor = self.disk.cursor(self.ids[mail.from], domain);
-        let follows = match cursor {
-            Some(cursor) => cursor == Cursor { epoch, seq: previous, after: None },
-            None => previous == 0,
-        };
-        let moves = follows || self.has(Planted::PushMovesCursor);
-        let cursor = moves.then_some(Cursor { epoch, seq, after: None });
-        if self.apply(mail.from, vec![Batch { domain, records, cursor }], now, out) {
-            let waiting = Waiting::Pushed { peer: mail.from, number: mail.number, in_order: follows };
-            self.after_commit(waiting, self.habits.durability == Durability::AnswersWait, now, out);
-        }
-    }
-
-    /// Answers a step of a session that a peer opened.
-    fn serve(&mut self, mail: &Mail, frame: Frame, now: u64, out: &mut Out) {
-        let peer = mail.from;
-        let known = self.links.get_mut(&peer).and_then(|link| link.serving.take());
-        let talk = if frame.hello.is_some() {
-            Session::respond(self.ids[peer], &frame).map(Talk::new)
-        } else {
-            match known {
-                Some(talk) if talk.session.id() == frame.session => Ok(talk),
-                other => {
-                    if let Some(link) = self.links.get_mut(&peer) {
-                        link.serving = other;
-                    }
-                    self.respond(peer, mail.number, &Response::Refuse(Refusal::NoSession), out);
-                    return;
-                }
-            }
-        };
-        let mut talk = match talk {
-            Ok(talk) => talk,
-            Err(fault) => {
-                self.refuse(mail, fault.to_string(), out);
-                return;
-            }
-        };
-        talk.ghost.clone_from(&mail.ghost);
-        let session = talk.session.id();
-        match self.take(peer, &mut talk, frame, out) {
-            Err(fault) => self.refuse(mail, fault, out),
-            Ok(batches) => {
-                if let Some(link) = self.links.get_mut(&peer) {
-                    link.serving = Some(talk);
-                }
-                let waits = self.habits.durability == Durability::AnswersWait && !batches.is_empty();
-                if self.apply(peer, batches, now, out) {
-                    let waiting = Waiting::Answer { peer, number: mail.number, session };
-                    self.after_commit(waiting, waits, now, out);
-                }
-            }
-        }
-    }
-
-    /// Gives a frame to a session. What it asks to commit, or what the peer
-    /// did wrong.
-    fn take(&self, peer: usize, talk: &mut Talk, frame: Frame, out: &mut Out) -> Result<Vec<Batch>, String> {
-        let forced = if self.has(Planted::CursorDespiteWants) { frame.clone() } else { Frame::default() };
-        let inner = self.disk.view();
-        let batches = talk.session.take(frame, &self.view(&inner, peer)).map_err(|error| match error {
-            SessionError::Peer(fault) => format!("{fault:?}"),
-            SessionError::Store(error) => format!("the store failed: {error:?}"),
-            _ => "a new kind of error".to_owned(),
-        });
-        self.claim(peer, talk, out);
-        let mut batches = batches?;
-        for part in forced.parts {
-            let domain = talk.session.outcome().domains.get(usize::from(part.domain)).map(|one| one.domain);
-            let cursor = part.delta.map(|delta| delta.to);
-            batches.extend(domain.map(|domain| Batch { domain, records: Vec::new(), cursor }));
-        }
-        Ok(batches)
-    }
-
-    fn claim(&self, peer: usize, talk: &mut Talk, out: &mut Out) {
-        for domain in talk.claims() {
-            let theirs = talk.ghost.get(&domain).copied().unwrap_or_default();
-            out.effects.push(Effect::Claimed { peer, domain, theirs });
-        }
-    }
-
-    /// Takes the next step of a session. The frame to send, unless the session
-    /// is over or the device is.
-    fn step(&mut self, peer: usize, talk: &mut Talk, now: u64, out: &mut Out) -> Option<Option<Frame>> {
-        let step = {
-            let inner = self.disk.view();
-            talk.session.step(&self.view(&inner, peer))
-        };
-        let step = step.unwrap_or_else(|error| panic!("a simulated device reads its store: {error:?}"));
-        self.claim(peer, talk, out);
-        if !self.apply(peer, step.cursors, now, out) {
-            return None;
-        }
-        let mut frame = step.frame;
-        if self.has(Planted::WantsDropped) {
-            for part in frame.iter_mut().flat_map(|frame| &mut frame.parts) {
-                part.want.clear();
-            }
-        }
-        Some(frame)
-    }
-
-    fn answer(&mut self, peer: usize, number: u64, session: u64, now: u64, out: &mut Out) {
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        let Some(mut talk) = link.serving.take_if(|talk| talk.session.id() == session) else {
-            self.respond(peer, number, &Response::Refuse(Refusal::NoSession), out);
-            return;
-        };
-        let Some(frame) = self.step(peer, &mut talk, now, out) else {
-            return;
-        };
-        let frame = frame.expect("a responder answers");
-        self.respond(peer, number, &Response::Exchange(frame), out);
-        if let Some(link) = self.links.get_mut(&peer) {
-            if let Some(told) = talk.told() {
-                link.told = Some(told);
-            }
-            link.serving = Some(talk);
-        }
-    }
-
-    fn take_answer(&mut self, peer: usize, frame: Frame, now: u64, out: &mut Out) {
-        let Some(Open { what: What::Session(mut talk), .. }) = self.take_open(peer) else {
-            return;
-        };
-        self.numbers += 1;
-        let number = self.life << 32 | self.numbers;
-        match self.take(peer, &mut talk, frame, out) {
-            Err(fault) => {
-                out.effects.push(Effect::Accused { peer, fault });
-                self.failed(peer, now);
-            }
-            Ok(batches) => {
-                let waits = self.habits.durability == Durability::AnswersWait && !batches.is_empty();
-                let open = Open { number, deadline: u64::MAX, what: What::Session(talk) };
-                if let Some(link) = self.links.get_mut(&peer) {
-                    link.open = Some(open);
-                }
-                if self.apply(peer, batches, now, out) {
-                    self.after_commit(Waiting::Proceed { peer, number }, waits, now, out);
-                }
-            }
-        }
-    }
-
-    fn take_open(&mut self, peer: usize) -> Option<Open> {
-        self.links.get_mut(&peer)?.open.take()
-    }
-
-    /// Goes on with the own session after its answer has been committed.
-    fn proceed(&mut self, peer: usize, number: u64, now: u64, out: &mut Out) {
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        let Some(open) = link.open.take_if(|open| open.number == number) else {
-            return;
-        };
-        let What::Session(mut talk) = open.what else {
-            return;
-        };
-        match self.step(peer, &mut talk, now, out) {
-            None => (),
-            Some(Some(frame)) => {
-                self.request(peer, &Request::Exchange(frame), What::Session(talk), now, out);
-            }
-            Some(None) => self.finished(peer, talk, now, out),
-        }
-    }
-
-    fn finished(&mut self, peer: usize, talk: Talk, now: u64, out: &mut Out) {
-        let outcome = talk.session.outcome();
-        let next = self.habits.interval * 3 / 4 + self.rng.u64(..=self.habits.interval / 4);
-        let told = talk.told();
-        let equal = outcome.is_equal();
-        out.effects.push(Effect::Finished { peer, outcome, cost: talk.cost });
-        if equal {
-            if let Some(link) = self.links.get_mut(&peer) {
-                link.failures = 0;
-                link.not_before = now;
-                link.due = now + next;
-                link.told = told;
-            }
-        } else {
-            self.failed(peer, now);
-        }
+        Mail { from, to, number, answer: false, trust: false, life, over: None, bytes, ghost }
     }
 }
 

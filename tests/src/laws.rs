@@ -7,8 +7,10 @@ use kinsync_protocol::limits::CLOCK_FOLLOW_MILLIS_MAX;
 use kinsync_protocol::record::Version;
 use kinsync_protocol::snapshot::Snapshot;
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
+use kinsync_protocol::trust::message::Message;
+use kinsync_protocol::wire::frame::Response;
 
-use crate::device::{Cost, Device, Effect, Ghost};
+use crate::device::{Cost, Device, Effect, Ghost, Mail};
 use crate::disk::{Disk, Place};
 use crate::trace::Fnv;
 
@@ -43,6 +45,8 @@ pub struct Laws {
     pub finished: BTreeMap<(usize, usize), u64>,
     /// Whether all devices are equal and nobody writes any more.
     pub quiet: bool,
+    /// Devices that somebody has set out to revoke.
+    subjects: BTreeSet<usize>,
 }
 
 /// What one device has shown to its user.
@@ -51,6 +55,8 @@ struct Mirror {
     shown: BTreeMap<Place, Version>,
     acknowledged: BTreeMap<Place, Version>,
     ghost: Ghost,
+    /// Whom it distrusts.
+    dead: BTreeSet<usize>,
     /// The last time given out that is no successor of a wild one.
     issued: Hlc,
     /// The latest that its wall clock ever showed.
@@ -98,14 +104,24 @@ impl Laws {
                 self.show(at, place, device)
             }
             Effect::Acknowledged { place, version } => {
-                self.owed.entry(place.clone()).or_default().insert(version.clone());
+                if !self.subjects.contains(&at) {
+                    self.owed.entry(place.clone()).or_default().insert(version.clone());
+                }
                 let known = mirror.acknowledged.entry(place.clone()).or_insert_with(|| version.clone());
                 if *known < *version {
                     known.clone_from(version);
                 }
                 Ok(())
             }
+            Effect::Distrusts { peer } => {
+                mirror.dead.insert(*peer);
+                Ok(())
+            }
             Effect::Applied { from, records, cursors } => {
+                if mirror.dead.contains(from) && !records.is_empty() {
+                    let text = format!("device {at} took {} records of device {from}", records.len());
+                    return violated("nothing of a revoked device is taken", text);
+                }
                 for (place, version) in records {
                     if !self.written.get(place).is_some_and(|all| all.contains(version)) {
                         return violated("nothing is invented", format!("{place:?} {version:?}"));
@@ -134,7 +150,7 @@ impl Laws {
             Effect::Finished { peer, cost, outcome } => {
                 *self.finished.entry((at, *peer)).or_default() += 1;
                 let domains = outcome.domains.len() as u64;
-                if self.quiet && (cost.round_trips != 1 || cost.bytes > 90 + 150 * domains) {
+                if self.quiet && (cost.round_trips != 1 || cost.bytes > 100 + 160 * domains) {
                     return violated("equal devices exchange one round trip", format!("{cost:?}"));
                 }
                 bounded(cost, outcome.sent + outcome.received, outcome.domains.len() as u64)
@@ -195,7 +211,10 @@ impl Laws {
     }
 
     fn clock<D: Disk>(&self, at: usize, device: &Device<D>) -> Result<(), Violation> {
-        let (clock, wall) = (device.disk.clock().wall(), self.mirrors[at].wall_max);
+        let Some(clock) = device.disk.clock().map(Hlc::wall) else {
+            return Ok(());
+        };
+        let wall = self.mirrors[at].wall_max;
         // The count may carry some milliseconds into the wall part.
         if clock.0 > wall.0 + CLOCK_FOLLOW_MILLIS_MAX + 1_000 {
             let text = format!("device {at}: {clock:?} while the wall never showed more than {wall:?}");
@@ -211,20 +230,64 @@ impl Laws {
                 return violated("what was acknowledged survives", format!("device {at} {place:?}"));
             }
         }
+        let dead = dead(device);
+        if let Some(peer) = self.mirrors[at].dead.difference(&dead).next() {
+            let text = format!("device {at} trusts device {peer} again after a crash");
+            return violated("a revocation is for ever", text);
+        }
         self.look_again(at, device);
         Ok(())
     }
 
+    /// Somebody sets out to revoke a device: what only it keeps may be lost to
+    /// the others.
+    pub fn revoking<D: Disk>(&mut self, subject: usize, devices: &[Device<D>]) {
+        self.subjects.insert(subject);
+        self.forgive(devices);
+    }
+
+    /// Devices that nobody has set out to revoke.
+    fn unrevoked<'a, D: Disk>(&self, devices: &'a [Device<D>]) -> Vec<&'a Device<D>> {
+        let all = devices.iter().enumerate();
+        all.filter(|(at, _)| !self.subjects.contains(at)).map(|(_, device)| device).collect()
+    }
+
+    fn forgive<D: Disk>(&mut self, devices: &[Device<D>]) {
+        let keepers = self.unrevoked(devices);
+        for (place, owed) in &mut self.owed {
+            owed.retain(|version| keepers.iter().any(|device| device.disk.keeps(place, version)));
+        }
+    }
+
+    /// Judges a message that leaves a device.
+    pub fn sent(&self, mail: &Mail) -> Result<(), Violation> {
+        if !self.mirrors[mail.from].dead.contains(&mail.to) {
+            return Ok(());
+        }
+        let harmless = if mail.trust {
+            matches!(Message::decode(&mail.bytes), Ok(Message::Bye(_)))
+        } else {
+            matches!(Response::decode(&mail.bytes), Ok(Response::Refuse(_)))
+        };
+        if harmless && mail.answer {
+            return Ok(());
+        }
+        violated("nothing is sent to a revoked device", format!("device {} to device {}", mail.from, mail.to))
+    }
+
+    /// The devices that are still trusted by all others that are.
+    pub fn living<D: Disk>(&self, devices: &[Device<D>]) -> Vec<usize> {
+        let dead: BTreeSet<usize> = self.unrevoked(devices).into_iter().flat_map(dead).collect();
+        (0..devices.len()).filter(|at| !dead.contains(at)).collect()
+    }
+
     /// Forgives what was lost because a disk was replaced by a backup.
     pub fn restored<D: Disk>(&mut self, at: usize, devices: &[Device<D>]) {
-        for (place, owed) in &mut self.owed {
-            owed.retain(|version| devices.iter().any(|device| device.disk.keeps(place, version)));
-        }
+        self.forgive(devices);
         if let Some(device) = devices.get(at) {
             self.look_again(at, device);
             let mirror = &mut self.mirrors[at];
             mirror.acknowledged.clone_from(&mirror.shown);
-            mirror.issued = device.disk.clock().min(mirror.issued);
         }
     }
 
@@ -240,7 +303,8 @@ impl Laws {
             }
         }
         // A time that was given out for a write that is gone may come again.
-        mirror.issued = mirror.issued.min(device.disk.clock());
+        mirror.issued = mirror.issued.min(device.disk.clock().unwrap_or_default());
+        mirror.dead = dead(device);
     }
 
     /// Judges all devices at a moment when nothing but cursors is promised.
@@ -258,10 +322,22 @@ impl Laws {
 
     /// Judges the end of a world: all is quiet, and everybody could meet.
     pub fn settled<D: Disk>(&self, devices: &[Device<D>]) -> Result<(), Violation> {
-        let Some((first, others)) = devices.split_first() else {
+        for device in devices {
+            device.disk.check().map_err(|text| Violation { law: "sums fit the records", text })?;
+        }
+        let living: Vec<&Device<D>> = self.living(devices).into_iter().map(|at| &devices[at]).collect();
+        let all_dead: BTreeSet<usize> = living.iter().flat_map(|device| dead(device)).collect();
+        for device in &living {
+            let known = dead(device);
+            if known != all_dead {
+                let text = format!("{} distrusts {known:?}, others {all_dead:?}", device.id);
+                return violated("a revocation reaches everybody", text);
+            }
+        }
+        let Some((first, others)) = living.split_first() else {
             return Ok(());
         };
-        let domains: BTreeSet<DomainId> = devices.iter().flat_map(|device| device.disk.domains()).collect();
+        let domains: BTreeSet<DomainId> = living.iter().flat_map(|device| device.disk.domains()).collect();
         let mut standing: BTreeMap<Place, Version> = BTreeMap::new();
         for domain in domains {
             let contents = first.disk.contents(domain);
@@ -297,13 +373,20 @@ impl Laws {
             }
             let lost = owed.iter().filter(|version| Some(*version) != winner);
             let mut lost =
-                lost.filter(|version| !devices.iter().any(|device| device.disk.keeps(place, version)));
-            if let Some(version) = lost.next() {
+                lost.filter(|version| !living.iter().any(|device| device.disk.keeps(place, version)));
+            let few = self.written.get(place).is_some_and(|all| all.len() <= D::HISTORY);
+            if let Some(version) = lost.next().filter(|_| few) {
                 return violated("losers are kept", format!("{place:?}: {version:?} lost to {winner:?}"));
             }
         }
         self.cursors(devices)
     }
+}
+
+/// Whom a device distrusts for ever.
+fn dead<D: Disk>(device: &Device<D>) -> BTreeSet<usize> {
+    let view = device.disk.trusted();
+    (0..device.ids().len()).filter(|at| view.standing(device.ids()[*at]).is_dead()).collect()
 }
 
 /// Whether `device` holds everything of `owner`'s log that its cursor claims,
@@ -337,7 +420,7 @@ fn covers<D: Disk>(
 /// What a session may cost for what it moved.
 fn bounded(cost: &Cost, moved: u64, domains: u64) -> Result<(), Violation> {
     let frames = cost.bytes / (256 << 10);
-    let around = cost.round_trips * (90 + 150 * domains);
+    let around = cost.round_trips * (100 + 160 * domains);
     // A frame with records or heads names the devices in it.
     let names = 200 * (2 * cost.round_trips).min(moved + cost.heads);
     let bytes = around + names + cost.payload + moved * 100 + cost.heads * 48 + cost.prints * 6;

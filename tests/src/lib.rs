@@ -1,5 +1,6 @@
 //! The simulator and the situations that kinsync is tested in.
 
+pub mod campaign;
 pub mod device;
 pub mod disk;
 pub mod fuzz;

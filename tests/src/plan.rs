@@ -40,6 +40,8 @@ pub struct Plan {
     pub clocks: Vec<(i64, i64)>,
     /// Wall clocks show only multiples of this.
     pub grain: u64,
+    /// Whether a push is sent before the one before it is answered.
+    pub pipelined: bool,
     /// Only cursors move records; see the lens of the device.
     pub cursors_only: bool,
 }
@@ -97,6 +99,11 @@ pub enum Fault {
     Restore,
     /// A wall clock jumps to this offset.
     Clock(i64),
+    /// A user revokes a device.
+    Revoke,
+    /// A user revokes a device as soon as something of it waits to be
+    /// committed.
+    RevokeInFlight,
 }
 
 impl Plan {
@@ -108,7 +115,7 @@ impl Plan {
         let durability = if cursors_only {
             Durability::AtOnce
         } else {
-            *pick(rng, &[Durability::AtOnce, Durability::Later, Durability::AnswersWait])
+            *pick(rng, &[Durability::AtOnce, Durability::Later, Durability::Queued])
         };
         let mut plan = Self {
             devices,
@@ -124,7 +131,8 @@ impl Plan {
             library: if rng.u8(..8) == 0 { rng.usize(..900) } else { 0 },
             faults: Vec::new(),
             clocks: Vec::new(),
-            grain: *pick(rng, &[1, 1, 1_000, 60_000, 3_600_000]),
+            grain: *pick(rng, &[1, 1, 1_000, MINUTE, DAY]),
+            pipelined: rng.bool(),
             cursors_only,
         };
         plan.draw_clocks(rng);
@@ -163,8 +171,17 @@ impl Plan {
         if !self.cursors_only && rng.u8(..3) == 0 {
             for _ in 0..rng.usize(1..=3) {
                 let restore = rng.u64(length / 8..length);
-                self.faults.push((rng.u64(..restore), Fault::Backup));
+                let age = if rng.bool() { short(rng) } else { rng.u64(..restore) };
+                self.faults.push((restore.saturating_sub(age), Fault::Backup));
                 self.faults.push((restore, Fault::Restore));
+            }
+        }
+        if self.devices > 2 && rng.u8(..3) == 0 {
+            // Whoever is left has to reach the others.
+            self.shape = Shape::Mesh;
+            for _ in 0..rng.usize(1..=2) {
+                let fault = if rng.bool() { Fault::Revoke } else { Fault::RevokeInFlight };
+                self.faults.push((rng.u64(..length), fault));
             }
         }
         self.faults.sort_by_key(|&(at, _)| at);
@@ -177,8 +194,8 @@ impl Work {
         Self {
             writes: *pick(rng, &[4, 20, 60, 150, 300]),
             domains: rng.usize(1..=3),
-            hot: rng.usize(1..=4),
-            hot_percent: percent(rng, 100),
+            hot: *pick(rng, &[1, 1, 2, 5]),
+            hot_percent: *pick(rng, &[0, 30, 100]),
             chat_percent: percent(rng, 60),
             delete_percent: percent(rng, 30),
             edit_percent: percent(rng, 50),

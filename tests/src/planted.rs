@@ -29,7 +29,7 @@ pub enum Planted {
     OverwriteKeepsNumber,
     /// A crash may leave half of a batch, and its cursor.
     HalfBatch,
-    /// The last row of a page of the log is not sent.
+    /// A row next to the end of a page of the log is not sent.
     PageEnd,
     /// Records from more than ten minutes in the future are refused.
     RefuseFuture,
@@ -43,7 +43,7 @@ pub enum Planted {
     ClockForgotten,
     /// Versions with one stamp are taken for one version.
     NoValueTieBreak,
-    /// One child of every range that a repair splits looks empty.
+    /// A sixteenth of every range that a repair splits looks empty.
     ChildSkipped,
     /// Lists of wanted records are not sent.
     WantsDropped,
@@ -61,14 +61,21 @@ pub enum Planted {
     ClockFollowsAnything,
     /// A write does not look at the version that it replaces.
     EditIgnoresReplaced,
-    /// A loser that knows its winner is sent for ever: nothing is compared
-    /// before it is asked for.
-    WantsEverything,
+    /// Trust is checked when a message arrives and not when it is committed.
+    TrustCheckedEarly,
+    /// A start forgets who was revoked.
+    RevocationForgotten,
+    /// A request that came before a revocation is still answered.
+    AnswersAfterRevocation,
+    /// What others say of revocations is not believed.
+    RevocationNotSpread,
+    /// A device that was told of its revocation goes on asking.
+    RevokedGoesOn,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::AckBeforeSync,
         Self::CursorBeforeData,
         Self::TieByArrival,
@@ -94,7 +101,11 @@ impl Planted {
         Self::HistoryForgotten,
         Self::ClockFollowsAnything,
         Self::EditIgnoresReplaced,
-        Self::WantsEverything,
+        Self::TrustCheckedEarly,
+        Self::RevocationForgotten,
+        Self::AnswersAfterRevocation,
+        Self::RevocationNotSpread,
+        Self::RevokedGoesOn,
     ];
 
     /// The mistake of that name.

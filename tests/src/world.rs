@@ -1,9 +1,10 @@
 //! A whole world from one number: devices, a bad network, users, and laws that
 //! are checked after every step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use ed25519_dalek::SigningKey;
 use fastrand::Rng;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Key;
@@ -18,7 +19,7 @@ use crate::planted::view::Lens;
 use crate::trace::{Moment, Printer, Trace};
 
 /// No world takes more steps than this: more would be a storm.
-const STEPS_MAX: u64 = 400_000;
+const STEPS_MAX: u64 = 100_000;
 
 /// What a world is made of beside its seed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -44,6 +45,8 @@ pub struct Report {
     pub crashes: u64,
     /// Backups put back.
     pub restores: u64,
+    /// Devices revoked.
+    pub revocations: u64,
     /// Sessions that came to their end.
     pub sessions: u64,
     /// The hash of the whole trace.
@@ -59,6 +62,7 @@ impl Report {
         self.writes += other.writes;
         self.crashes += other.crashes;
         self.restores += other.restores;
+        self.revocations += other.revocations;
         self.sessions += other.sessions;
         self.hash ^= other.hash;
     }
@@ -118,9 +122,20 @@ pub fn run<D: Disk>(seed: u64, options: Options, printer: Option<Printer>) -> Re
 enum Event {
     Deliver(Mail),
     Wake(usize),
-    Sync { device: usize, life: u64 },
-    Start { device: usize, life: u64 },
+    Sync {
+        device: usize,
+        life: u64,
+    },
+    Start {
+        device: usize,
+        life: u64,
+    },
     Write,
+    /// A user does what was lost once more.
+    Again {
+        device: usize,
+        place: Place,
+    },
     Fault(Fault),
 }
 
@@ -131,6 +146,8 @@ struct World<D: Disk> {
     network: Network,
     devices: Vec<Device<D>>,
     backups: Vec<Option<D::Backup>>,
+    /// What the user of each device wrote last.
+    latest: Vec<Option<Place>>,
     /// Until when each device hangs.
     hangs: Vec<u64>,
     /// When each device is woken next.
@@ -139,7 +156,12 @@ struct World<D: Disk> {
     syncing: Vec<bool>,
     queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
-    healing: bool,
+    /// Who revokes whom as soon as something of the other waits.
+    armed: Option<(usize, usize)>,
+    /// Who sent something to whom since all is quiet.
+    asked: BTreeSet<(usize, usize)>,
+    revokers: BTreeSet<usize>,
+    subjects: BTreeSet<usize>,
     laws: Laws,
     trace: Trace,
     report: Report,
@@ -152,11 +174,13 @@ impl<D: Disk> World<D> {
         let mut trace = Trace::new(printer);
         trace.note(0, usize::MAX, &seed.to_be_bytes(), || format!("seed {seed}: {plan:?}"));
         let lens = Lens { planted: options.planted, cursors_only: options.cursors_only };
-        let habits = Habits { interval: plan.interval, durability: plan.durability, lens };
-        let ids: Vec<DeviceId> = (0..plan.devices).map(|_| random_id(&mut rng)).collect();
+        let Plan { interval, durability, pipelined, .. } = plan;
+        let habits = Habits { interval, durability, pipelined, lens };
+        let keys: Vec<SigningKey> = (0..plan.devices).map(|_| random_key(&mut rng)).collect();
+        let ids: Vec<_> = keys.iter().map(|key| DeviceId(key.verifying_key().to_bytes())).collect();
         let devices: Vec<Device<D>> = (0..plan.devices)
             .map(|index| {
-                let mut device = Device::new(index, ids.clone(), habits, rng.fork());
+                let mut device = Device::new(index, keys[index].clone(), ids.clone(), habits, rng.fork());
                 let (offset, drift) = plan.clocks[index];
                 device.clock = Clock { offset, drift, grain: plan.grain };
                 device
@@ -185,12 +209,16 @@ impl<D: Disk> World<D> {
             network,
             devices,
             backups: (0..count).map(|_| None).collect(),
+            latest: vec![None; count],
             hangs: vec![0; count],
             wakes: vec![u64::MAX; count],
             syncing: vec![false; count],
             queue: BTreeMap::new(),
             sequence: 0,
-            healing: false,
+            armed: None,
+            asked: BTreeSet::new(),
+            revokers: BTreeSet::new(),
+            subjects: BTreeSet::new(),
             laws: Laws::new(count),
             trace,
             report: Report::default(),
@@ -229,9 +257,10 @@ impl<D: Disk> World<D> {
         self.laws.quiet = true;
         let end = self.now + pass;
         self.run_until(end)?;
-        let devices = self.devices.len();
-        for opener in 0..devices {
-            for peer in (0..devices).filter(|&peer| peer != opener && self.network.meet(opener, peer)) {
+        let living = self.laws.living(&self.devices);
+        for &opener in &living {
+            let peers = living.iter().copied();
+            for peer in peers.filter(|&peer| peer != opener && self.network.meet(opener, peer)) {
                 let finished = self.laws.finished.get(&(opener, peer)).copied().unwrap_or(0);
                 let most = pass * 4 / (self.plan.interval * 3) + 2;
                 if !(1..=most).contains(&finished) {
@@ -239,6 +268,11 @@ impl<D: Disk> World<D> {
                     return Err(Violation { law: "a pass a time", text });
                 }
             }
+        }
+        let revoked = |at: &usize| !living.contains(at);
+        if let Some((from, to)) = self.asked.iter().find(|(from, to)| revoked(from) && !revoked(to)) {
+            let text = format!("device {from} goes on asking device {to}");
+            return Err(Violation { law: "a revoked device hears so once and stops", text });
         }
         Ok(())
     }
@@ -282,7 +316,11 @@ impl<D: Disk> World<D> {
                     return Ok(());
                 }
                 self.syncing[device] = false;
-                self.with(device, |device, now, out| device.synced(now, out))
+                self.with(device, |device, now, out| device.synced(now, out))?;
+                while self.devices[device].is_ready() {
+                    self.with(device, |device, now, out| device.go_on_ready(now, out))?;
+                }
+                Ok(())
             }
             Event::Start { device, life } => {
                 if self.devices[device].life == life && !self.devices[device].up {
@@ -294,6 +332,14 @@ impl<D: Disk> World<D> {
                 let device = self.rng.usize(..self.devices.len());
                 if self.devices[device].up && self.hangs[device] <= self.now {
                     self.write(device)?;
+                }
+                Ok(())
+            }
+            Event::Again { device, place } => {
+                if self.devices[device].up && self.now < self.plan.length {
+                    let value = Some(format!("again {}", self.now).into_bytes());
+                    self.report.writes += 1;
+                    self.with(device, |device, now, out| device.write(place, value, now, out))?;
                 }
                 Ok(())
             }
@@ -342,6 +388,7 @@ impl<D: Disk> World<D> {
         }
         for mut mail in out.mail {
             mail.ghost = self.laws.ghost(at);
+            self.laws.sent(&mail)?;
             self.send(mail);
         }
         if self.devices[at].life != life {
@@ -355,10 +402,18 @@ impl<D: Disk> World<D> {
         if let Some(deadline) = self.devices[at].deadline() {
             self.wake(at, deadline);
         }
+        if let Some((_, subject)) =
+            self.armed.take_if(|(revoker, subject)| *revoker == at && self.devices[at].has_queued(*subject))
+        {
+            self.revoke(at, subject)?;
+        }
         Ok(())
     }
 
     fn send(&mut self, mail: Mail) {
+        if self.laws.quiet {
+            self.asked.insert((mail.from, mail.to));
+        }
         let fate = self.network.fate(mail.from, mail.to, self.now, &mut self.rng);
         self.trace.note(self.now, mail.from, &mail.bytes, || {
             let end = fate.map_or("lost".to_owned(), |at| format!("arrives at {}", Moment(at)));
@@ -399,6 +454,10 @@ impl<D: Disk> World<D> {
         };
         let life = self.devices[at].life;
         self.schedule(self.now + down, Event::Start { device: at, life });
+        if let Some(place) = self.latest[at].take().filter(|_| self.rng.bool()) {
+            let soon = self.rng.u64(1..5_000);
+            self.schedule(self.now + down + soon, Event::Again { device: at, place });
+        }
         Ok(())
     }
 
@@ -424,8 +483,23 @@ impl<D: Disk> World<D> {
             Fault::Backup => self.backups[at] = Some(self.devices[at].disk.backup()),
             Fault::Restore => self.restore(at)?,
             Fault::Clock(offset) => self.devices[at].clock.offset = offset,
+            Fault::Revoke => self.revoke(at, other)?,
+            Fault::RevokeInFlight => self.armed = Some((at, other)),
         }
         Ok(())
+    }
+
+    /// A user revokes a device. Those who revoke are never revoked in these
+    /// worlds, so that it is clear who is left.
+    fn revoke(&mut self, at: usize, subject: usize) -> Result<(), Violation> {
+        if !self.devices[at].up || self.subjects.contains(&at) || self.revokers.contains(&subject) {
+            return Ok(());
+        }
+        self.report.revocations += 1;
+        self.revokers.insert(at);
+        self.subjects.insert(subject);
+        self.laws.revoking(subject, &self.devices);
+        self.with(at, |device, _, out| device.revoke(subject, out))
     }
 
     fn cut(&mut self, at: usize, other: usize, long: u64) {
@@ -439,6 +513,10 @@ impl<D: Disk> World<D> {
         } else {
             self.backups.iter().position(Option::is_some).unwrap_or(at)
         };
+        // A backup of a revoker may be the only one that knows of it.
+        if self.revokers.contains(&at) {
+            return Ok(());
+        }
         let Some(backup) = &self.backups[at] else {
             return Ok(());
         };
@@ -450,9 +528,9 @@ impl<D: Disk> World<D> {
 
     /// Ends every fault, so that all devices can become equal.
     fn heal(&mut self) -> Result<(), Violation> {
-        self.healing = true;
         self.trace.note(self.now, usize::MAX, b"heal", || "all faults end".to_owned());
         self.network.heal();
+        self.armed = None;
         self.hangs.fill(0);
         for device in 0..self.devices.len() {
             self.devices[device].doomed = false;
@@ -469,6 +547,7 @@ impl<D: Disk> World<D> {
         let (place, value) = self.invent(at);
         let size = value.as_ref().map(Vec::len);
         self.trace.note(self.now, at, place.1.as_str().as_bytes(), || format!("writes {} {size:?}", place.1));
+        self.latest[at] = Some(place.clone());
         self.with(at, |device, now, out| device.write(place, value, now, out))
     }
 
@@ -516,11 +595,16 @@ fn turn(key: &str, chat: usize) -> Option<u64> {
 }
 
 fn kind(mail: &Mail) -> &'static str {
-    if mail.answer { "answer" } else { "request" }
+    match (mail.trust, mail.answer) {
+        (false, false) => "request",
+        (false, true) => "answer",
+        (true, false) => "announcement",
+        (true, true) => "view",
+    }
 }
 
-fn random_id(rng: &mut Rng) -> DeviceId {
+fn random_key(rng: &mut Rng) -> SigningKey {
     let mut bytes = [0; 32];
     rng.fill(&mut bytes);
-    DeviceId(bytes)
+    SigningKey::from_bytes(&bytes)
 }

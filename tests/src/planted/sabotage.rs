@@ -7,7 +7,7 @@ use kinsync_protocol::snapshot::{Batch, Epoch};
 use kinsync_protocol::stamp::{Ancestry, Hlc, HybridClock, Stamp, UnixMillis};
 
 use super::Planted;
-use crate::disk::Op;
+use crate::disk::{Done, Op};
 use crate::model::Model;
 
 const DAY: u64 = 86_400_000;
@@ -53,19 +53,19 @@ pub(crate) fn start(planted: Planted, model: &mut Model, epoch: Epoch) {
 }
 
 /// Commits a transaction as a store with this mistake does.
-pub(crate) fn execute(planted: Planted, model: &mut Model, op: &Op) -> Option<Version> {
+pub(crate) fn execute(planted: Planted, model: &mut Model, op: &Op) -> Done {
     match op {
         Op::Write { place: (domain, key), value, wall } => {
             if planted == Planted::TombstoneExpiry {
                 expire(model, *wall);
             }
-            Some(write(planted, model, *domain, key.clone(), value.clone(), *wall))
+            Done::Wrote(write(planted, model, *domain, key.clone(), value.clone(), *wall))
         }
         Op::Apply { from, batches, wall } => {
             for batch in batches {
                 apply(planted, model, *from, batch, *wall);
             }
-            None
+            Done::Applied
         }
     }
 }

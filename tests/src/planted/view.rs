@@ -65,7 +65,7 @@ impl<S: Snapshot> Snapshot for View<'_, S> {
     fn log(&self, domain: DomainId, after: u64, limit: usize) -> Result<Vec<Item>, S::Error> {
         let mut items = self.inner.log(domain, after, limit)?;
         if self.has(Planted::PageEnd) && items.len() > 1 {
-            items.pop();
+            items.remove(items.len() - 2);
         }
         if self.has(Planted::EchoSuppressed) {
             items.retain(|item| item.from != Some(self.peer));
@@ -78,9 +78,6 @@ impl<S: Snapshot> Snapshot for View<'_, S> {
     }
 
     fn item(&self, domain: DomainId, key: KeyHash) -> Result<Option<Item>, S::Error> {
-        if self.has(Planted::WantsEverything) {
-            return Ok(None);
-        }
         self.inner.item(domain, key)
     }
 
@@ -100,10 +97,9 @@ impl<S: Snapshot> Snapshot for View<'_, S> {
         if self.lens.cursors_only {
             children.fill(Summary::EMPTY);
         }
-        if self.has(Planted::ChildSkipped)
-            && let Some(child) = children.get_mut(3)
-        {
-            *child = Summary::EMPTY;
+        if self.has(Planted::ChildSkipped) {
+            let part = children.len() / 16;
+            children.iter_mut().skip(3 * part).take(part).for_each(|child| *child = Summary::EMPTY);
         }
         Ok(children)
     }
