@@ -1,5 +1,6 @@
 //! The real `kinsync` binary, as people and scripts meet it.
 
+mod contract;
 mod demo;
 mod device;
 

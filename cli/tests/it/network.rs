@@ -203,3 +203,17 @@ fn a_revoked_device_is_refused() {
     assert!(matches!(refused.code, 4 | 5), "{}", refused.all());
     assert_eq!(laptop.run(&["get", "characters", "pilot"]).code, 1);
 }
+
+/// I19: every surface shows one list of devices: the running node through its
+/// socket, and the store alone.
+#[test]
+fn the_devices_are_the_same_on_every_surface() {
+    let (desktop, laptop) = paired();
+    let running = desktop.json(&["peers", "--json"]);
+    desktop.run(&["peers", "rename", "laptop", "study"]);
+    assert_eq!(desktop.run(&["down"]).code, 0);
+    let alone = desktop.json(&["peers", "--json"]);
+    assert_eq!(running["peers"][0]["id"], alone["peers"][0]["id"]);
+    assert_eq!(alone["peers"][0]["name"], "study");
+    drop(laptop);
+}

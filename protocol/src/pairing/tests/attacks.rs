@@ -509,3 +509,18 @@ fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
     let mut random = seeded(seed);
     move || u64::from_le_bytes(crate::random::draw(&mut random))
 }
+
+/// I9: a proof that is wrong in any single byte does not hold. The comparison
+/// is `subtle`'s, which looks at all bytes whichever is wrong.
+#[test]
+fn a_proof_wrong_in_any_byte_does_not_hold() {
+    let keys = Keys::derive(&[7; 32], [9; 32]);
+    let proof = keys.proof(Side::Joiner, b"card");
+    assert!(keys.holds(Side::Joiner, b"card", &proof));
+    assert!(!keys.holds(Side::Host, b"card", &proof));
+    for at in 0..proof.len() {
+        let mut wrong = proof;
+        wrong[at] ^= 1;
+        assert!(!keys.holds(Side::Joiner, b"card", &wrong), "byte {at}");
+    }
+}
