@@ -27,6 +27,15 @@ pub const PROOF_AFTER_PUSH: Duration = Duration::from_secs(2);
 /// it.
 pub const DEBOUNCE: Duration = Duration::from_millis(200);
 
+/// How long a greeting may go unanswered before it is said again: its answer
+/// may have been lost, or the other side have had nothing to write it with.
+pub const GREET_AGAIN: Duration = Duration::from_secs(12);
+
+/// A connection that lasted this long was a good one. One that breaks sooner
+/// counts as a failed attempt: a device that does not know this one any more
+/// closes each connection at once, and is not to be called every second.
+pub const STEADY: Duration = Duration::from_secs(10);
+
 /// What the event loop has to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Action {
@@ -121,6 +130,7 @@ impl NodeState {
             peer.removed_me = true;
             peer.link = Link::Down { attempts: 0, dial_at: None, dialing: false };
             peer.pass = Pass::Idle { due: None };
+            peer.pushes.clear();
         }
     }
 
@@ -139,10 +149,14 @@ impl NodeState {
         }
     }
 
-    /// The first connection with the device is up.
-    pub fn handle_connected(&mut self, device: DeviceId, dialed: bool) {
+    /// The first connection with the device is up. The side that dialled
+    /// greets; the other one only if nothing is heard, since of two connections
+    /// dialled at once each side may take the other's for the first.
+    pub fn handle_connected(&mut self, device: DeviceId, dialed: bool, now: Duration) {
         if let Some(peer) = self.peers.get_mut(&device) {
-            peer.link = Link::Up { greeted: false };
+            let (Link::Down { attempts, .. } | Link::Up { attempts, .. }) = peer.link;
+            let greet_at = now + if dialed { GREET_AGAIN } else { YIELD };
+            peer.link = Link::Up { since: now, attempts, greeted: false, greet_at };
             if dialed {
                 self.actions.push_back(Action::Greet(device));
             }
@@ -154,7 +168,7 @@ impl NodeState {
         let lead = self.lead(device);
         let auto = self.auto;
         if let Some(peer) = self.peers.get_mut(&device)
-            && let Link::Up { greeted } = &mut peer.link
+            && let Link::Up { greeted, .. } = &mut peer.link
             && !*greeted
         {
             *greeted = true;
@@ -170,8 +184,14 @@ impl NodeState {
         let jitter = self.jitter.draw();
         let auto = self.auto;
         if let Some(peer) = self.peers.get_mut(&device) {
-            let dial_at = (auto && !peer.removed_me).then(|| now + lead + backoff::delay(0, jitter));
-            peer.link = Link::Down { attempts: 0, dial_at, dialing: false };
+            let attempts = match peer.link {
+                Link::Up { since, attempts, .. } if now.saturating_sub(since) < STEADY => {
+                    attempts.saturating_add(1)
+                }
+                Link::Up { .. } | Link::Down { .. } => 0,
+            };
+            let dial_at = (auto && !peer.removed_me).then(|| now + lead + backoff::delay(attempts, jitter));
+            peer.link = Link::Down { attempts, dial_at, dialing: false };
             peer.pushes.clear();
         }
     }
@@ -196,10 +216,14 @@ impl NodeState {
 
     /// Somebody asked for a pass now. Whether the device is one to ask.
     pub fn request_pass(&mut self, device: DeviceId, now: Duration) -> bool {
-        let Some(peer) = self.peers.get_mut(&device) else {
+        let Some(peer) = self.peers.get_mut(&device).filter(|peer| !peer.removed_me) else {
             return false;
         };
-        peer.pass_by(now);
+        match &mut peer.pass {
+            // The one that runs may have looked already at what has changed.
+            Pass::Running { again } => *again = true,
+            Pass::Idle { .. } => peer.pass_by(now),
+        }
         self.request_dial(device, now);
         true
     }
@@ -208,16 +232,19 @@ impl NodeState {
     /// wait.
     pub fn request_dial(&mut self, device: DeviceId, now: Duration) {
         if let Some(peer) = self.peers.get_mut(&device)
+            && !peer.removed_me
             && let Link::Down { dial_at, dialing: false, .. } = &mut peer.link
         {
             *dial_at = Some(now);
         }
     }
 
-    /// The machine slept, or somebody pressed "sync now" (P16, P17).
+    /// The machine slept (P16).
     pub fn handle_resumed(&mut self, now: Duration) {
-        let devices: Vec<_> =
-            self.peers.iter().filter(|(_, peer)| !peer.removed_me).map(|(id, _)| *id).collect();
+        if !self.auto {
+            return;
+        }
+        let devices: Vec<_> = self.peers.keys().copied().collect();
         for device in devices {
             self.request_pass(device, now);
         }
@@ -233,7 +260,13 @@ impl NodeState {
                 _ if peer.removed_me => None,
                 PassEnd::Equal if again => Some(now),
                 PassEnd::Equal if self.auto => Some(now + interval),
-                PassEnd::Unfinished => Some(now + DEBOUNCE),
+                // A record that one side cannot read leaves every pass
+                // unfinished: the wait grows, up to the usual one.
+                PassEnd::Unfinished => {
+                    let doubled =
+                        DEBOUNCE.saturating_mul(1_u32.checked_shl(peer.unfinished).unwrap_or(u32::MAX));
+                    Some(now + doubled.min(interval))
+                }
                 PassEnd::Failed if self.auto => {
                     Some(now + backoff::delay(peer.failures.saturating_add(1), jitter))
                 }
@@ -241,26 +274,40 @@ impl NodeState {
             };
             peer.pass = Pass::Idle { due };
             peer.failures = if end == PassEnd::Failed { peer.failures.saturating_add(1) } else { 0 };
+            peer.unfinished = if end == PassEnd::Unfinished { peer.unfinished.saturating_add(1) } else { 0 };
         }
         match end {
-            PassEnd::Equal | PassEnd::Unfinished => {
+            PassEnd::Equal => {
                 self.last_success = Some(now);
                 self.failures = 0;
             }
+            PassEnd::Unfinished => self.failures = 0,
             PassEnd::Failed => self.count_failure(),
         }
     }
 
-    /// Both sides hold the same, up to these positions of the own log.
-    ///
-    /// Also told when the other side opened the pass: the own next one can
-    /// wait as long.
-    pub fn handle_equal(&mut self, device: DeviceId, heads: &[(DomainId, u64)], now: Duration) {
+    /// Both sides hold the same in these domains, up to these positions of the
+    /// own log. What was committed meanwhile is pushed.
+    pub fn handle_reached(&mut self, device: DeviceId, heads: &[(DomainId, u64)]) {
         if let Some(peer) = self.peers.get_mut(&device) {
             for (domain, head) in heads {
                 let push = peer.pushes.entry(*domain).or_default();
                 push.acked = Some(push.acked.unwrap_or_default().max(*head));
+                if peer.link.is_greeted() {
+                    Self::push(&mut self.actions, device, *domain, push);
+                }
             }
+        }
+    }
+
+    /// Both sides hold the same in all domains, up to these positions of the
+    /// own log.
+    ///
+    /// Also told when the other side opened the pass: the own next one can
+    /// wait as long.
+    pub fn handle_equal(&mut self, device: DeviceId, heads: &[(DomainId, u64)], now: Duration) {
+        self.handle_reached(device, heads);
+        if let Some(peer) = self.peers.get_mut(&device) {
             if let Pass::Idle { due: Some(due) } = &mut peer.pass
                 && *due > now
             {
@@ -278,7 +325,7 @@ impl NodeState {
             return;
         }
         for (device, peer) in &mut self.peers {
-            if peer.link != (Link::Up { greeted: true }) {
+            if !peer.link.is_greeted() {
                 continue;
             }
             let push = peer.pushes.entry(domain).or_default();
@@ -332,9 +379,13 @@ impl NodeState {
                     *dialing = true;
                     self.actions.push_back(Action::Dial(*device));
                 }
-                Link::Up { greeted: true } if peer.pass.is_due(now) => {
+                Link::Up { greeted: true, .. } if peer.pass.is_due(now) => {
                     peer.pass = Pass::Running { again: false };
                     self.actions.push_back(Action::Pass(*device));
+                }
+                Link::Up { greeted: false, greet_at, .. } if *greet_at <= now => {
+                    *greet_at = now + GREET_AGAIN;
+                    self.actions.push_back(Action::Greet(*device));
                 }
                 Link::Down { .. } | Link::Up { .. } => {}
             }
@@ -350,15 +401,16 @@ impl NodeState {
     pub fn deadline(&self) -> Option<(Duration, &'static str)> {
         let due = self.peers.values().filter_map(|peer| match &peer.link {
             Link::Down { dial_at, dialing: false, .. } => dial_at.map(|at| (at, "dial")),
-            Link::Up { greeted: true } => peer.pass.due().map(|at| (at, "pass")),
-            Link::Down { .. } | Link::Up { .. } => None,
+            Link::Up { greeted: true, .. } => peer.pass.due().map(|at| (at, "pass")),
+            Link::Up { greeted: false, greet_at, .. } => Some((*greet_at, "greet")),
+            Link::Down { .. } => None,
         });
         due.min_by_key(|(at, _)| *at)
     }
 
     /// Whether the device is connected and the trust views are exchanged.
     pub fn is_greeted(&self, device: DeviceId) -> bool {
-        self.peers.get(&device).is_some_and(|peer| peer.link == Link::Up { greeted: true })
+        self.peers.get(&device).is_some_and(|peer| peer.link.is_greeted())
     }
 
     /// Whether the device is connected.
@@ -374,6 +426,11 @@ impl NodeState {
     /// The trusted devices.
     pub fn devices(&self) -> impl Iterator<Item = DeviceId> {
         self.peers.keys().copied()
+    }
+
+    /// Passes with the device in a row that left something to do.
+    pub fn unfinished(&self, device: DeviceId) -> u32 {
+        self.peers.get(&device).map_or(0, |peer| peer.unfinished)
     }
 
     /// Failed attempts to reach the device or to finish a pass, since the last

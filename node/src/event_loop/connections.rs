@@ -37,6 +37,7 @@ pub(super) struct Connections {
 pub(super) struct Connection {
     pub(super) address: Multiaddr,
     pub(super) side: Side,
+    since: Duration,
 }
 
 impl Connections {
@@ -58,15 +59,9 @@ impl Connections {
 
     /// How many networks this device is on, not counting itself.
     pub(super) fn interfaces(&self) -> usize {
-        let ips: BTreeSet<_> = self
-            .listening
-            .iter()
-            .filter(|address| reach(address) != Some(Reach::Loopback))
-            .filter_map(ip)
-            .collect();
-        // A network has an address of each family, or of one.
-        let old = ips.iter().filter(|ip| ip.is_ipv4()).count();
-        old.max(ips.len() - old)
+        let ips =
+            self.listening.iter().filter(|address| reach(address) != Some(Reach::Loopback)).filter_map(ip);
+        ips.collect::<BTreeSet<_>>().len()
     }
 
     /// Remembers where a device was seen, for the next dial.
@@ -176,10 +171,10 @@ impl EventLoop {
             return;
         };
         let side = if endpoint.is_dialer() { Side::Ours } else { Side::Theirs };
-        let address = endpoint.get_remote_address().clone();
+        let (address, since) = (endpoint.get_remote_address().clone(), self.now());
         let up = self.links.up.entry(device).or_default();
         let first = up.is_empty();
-        up.insert(connection, Connection { address, side });
+        up.insert(connection, Connection { address, side, since });
         self.pair_connected(device, connection);
         if !first {
             let now = self.now();
@@ -191,20 +186,29 @@ impl EventLoop {
 
     /// Begins with a device that is connected and trusted.
     pub(super) fn admit_connected(&mut self, device: DeviceId) {
-        let Some((side, address)) =
-            self.links.of(device).next().map(|(_, link)| (link.side, link.address.clone()))
-        else {
+        let Some(side) = self.links.of(device).next().map(|(_, link)| link.side) else {
             return;
         };
         let now = self.now();
         let kin = self.admission.role(&device) == Role::Kin;
-        self.state.handle_connected(device, side == Side::Ours && kin);
+        self.state.handle_connected(device, side == Side::Ours && kin, now);
         if !kin {
             // Guests exchange no trust: nothing has to come first.
-            self.state.handle_greeted(device, now);
+            self.on_greeted(device);
         }
-        if side == Side::Ours
-            && let Some(place) = Place::told(&address, &device)
+    }
+
+    /// A device is connected and has said the first word: only now it counts
+    /// as there. One that does not know this device hangs up without a word.
+    pub(super) fn on_greeted(&mut self, device: DeviceId) {
+        if !self.state.is_connected(device) || self.state.is_greeted(device) {
+            return;
+        }
+        let now = self.now();
+        self.state.handle_greeted(device, now);
+        let dialled = self.links.of(device).find(|(_, link)| link.side == Side::Ours);
+        if let Some((_, link)) = dialled
+            && let Some(place) = Place::told(&link.address, &device)
         {
             self.remember(device, &place);
         }
@@ -213,6 +217,7 @@ impl EventLoop {
             self.submit(Job::note_peer(device, at, move |peer| peer.last_seen = Some(at)));
         }
         self.control.events().publish(Event::PeerOnline(self.control.peer_name(device)));
+        self.compare_if_asked(device);
     }
 
     fn on_closed(&mut self, peer: &PeerId, connection: ConnectionId) {
@@ -229,12 +234,17 @@ impl EventLoop {
             self.sessions.forget(device);
             self.pair_disconnected(device);
             let (now, at) = (self.now(), self.wall());
+            let was_there = self.state.is_greeted(device);
             self.state.handle_disconnected(device, now);
             self.finish_revocations();
-            if !self.admission.role(&device).is_trusted() {
+            if !self.admission.role(&device).is_trusted() || !was_there {
                 return;
             }
-            self.submit(Job::note_peer(device, at, move |peer| peer.last_seen = Some(at)));
+            if self.admission.role(&device) == Role::Once {
+                self.end_visit(device);
+            } else {
+                self.submit(Job::note_peer(device, at, move |peer| peer.last_seen = Some(at)));
+            }
             self.control.events().publish(Event::PeerOffline(self.control.peer_name(device)));
         }
     }
@@ -244,14 +254,22 @@ impl EventLoop {
         let due: Vec<_> =
             self.links.prune_at.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
         for device in due {
-            if self.is_passing(device) {
+            let ages = || self.links.of(device).map(|(_, link)| link.since);
+            let apart = ages().max().unwrap_or(now).saturating_sub(ages().min().unwrap_or(now));
+            // A pass on a dead connection would not end before that does.
+            if self.is_passing(device) && apart < prefer::AT_ONCE {
                 self.links.prune_at.insert(device, now + PRUNE_AFTER);
                 continue;
             }
             self.links.prune_at.remove(&device);
             let links = self.links.of(device);
             let links: Vec<_> = links
-                .map(|(connection, link)| Link { connection, relayed: false, dialled_by: link.side })
+                .map(|(connection, link)| Link {
+                    connection,
+                    relayed: false,
+                    dialled_by: link.side,
+                    since: link.since,
+                })
                 .collect();
             for surplus in prefer::surplus(&self.me, &device, &links) {
                 debug!(device = %device.short(), "closing a second connection");

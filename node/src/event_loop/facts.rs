@@ -39,7 +39,7 @@ impl EventLoop {
         let card = seen.map(|seen| &seen.card);
         let text = |text: &String| (!text.is_empty()).then(|| text.clone());
         PeerFacts {
-            online: self.links.count(device) > 0,
+            online: self.state.is_greeted(device),
             path: self.path(device),
             clock_offset_ms: seen.and_then(|seen| seen.clock_offset_ms),
             failures: self.state.failures_of(device),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kinsync_protocol::id::DeviceId;
 use kinsync_protocol::pairing::Paired;
-use kinsync_protocol::trust::{Changes, PairError, Role as Trusted, Standing, View};
+use kinsync_protocol::trust::{PairError, Role as Trusted, Standing};
 use kinsync_store::{Job, WriteError};
 use libp2p::Multiaddr;
 use libp2p::swarm::ConnectionId;
@@ -31,9 +31,9 @@ pub(super) struct Pairing {
 /// What a step on the store came to.
 pub(super) enum Done {
     /// A new device is in the view, or not.
-    Stored { id: u64, paired: Box<Paired>, result: Result<Result<(Changes, View), PairError>, WriteError> },
+    Stored { id: u64, paired: Box<Paired>, result: Result<Result<(), PairError>, WriteError> },
     /// A device has a weaker role now.
-    Lowered(Result<View, WriteError>),
+    Lowered(Result<(), WriteError>),
 }
 
 impl Pairing {
@@ -204,16 +204,19 @@ impl EventLoop {
     fn store_pairing(&mut self, id: u64, paired: Box<Paired>) {
         let (at, now) = (self.wall(), self.now());
         if paired.role == Trusted::Once {
+            if self.trusting.standing(paired.device).is_dead() {
+                let failure = Failure::new(Kind::Revoked, "That device was removed from the set meanwhile.");
+                return self.fail_pairing(id, failure);
+            }
             let until = now + Duration::from_secs(paired.once_seconds);
             self.admit_once(paired.device, until);
             self.finish_pairing(id, &paired);
             return;
         }
         let (storage, wanted) = (self.storage.clone(), paired.clone());
-        let job =
-            Job::change_view(move |view| view.pair(&wanted, at, now).map(|changes| (changes, view.clone())));
+        let job = Job::change_view(move |view| view.pair(&wanted, at, now).map(|changes| (changes, ())));
         self.work.spawn(async move {
-            let result = storage.write(job).await;
+            let result = storage.write(job).await.map(|outcome| outcome.map(|_| ()));
             Work::Pairing(Done::Stored { id, paired, result })
         });
     }
@@ -225,18 +228,18 @@ impl EventLoop {
         let (storage, at) = (self.storage.clone(), self.wall());
         let job = Job::change_view(move |view| {
             let changes = view.lower(device, role, at);
-            Ok::<_, std::convert::Infallible>((changes, view.clone()))
+            Ok::<_, std::convert::Infallible>((changes, ()))
         });
         self.work.spawn(async move {
-            let result = storage.write(job).await.map(|Ok((_, view))| view);
+            let result = storage.write(job).await.map(|Ok(_)| ());
             Work::Pairing(Done::Lowered(result))
         });
     }
 
     pub(super) fn on_pairing_done(&mut self, done: Done) {
         match done {
-            Done::Stored { id, paired, result: Ok(Ok((_, view))) } => {
-                self.set_view(view);
+            Done::Stored { id, paired, result: Ok(Ok(())) } => {
+                self.reload_view();
                 self.spread(Some(paired.device));
                 self.finish_pairing(id, &paired);
             }
@@ -245,7 +248,7 @@ impl EventLoop {
                 self.fail_pairing(id, failure);
             }
             Done::Stored { id, result: Err(error), .. } => self.fail_pairing(id, Failure::from(error)),
-            Done::Lowered(Ok(view)) => self.set_view(view),
+            Done::Lowered(Ok(())) => self.reload_view(),
             Done::Lowered(Err(error)) => warn!(%error, "a role was not lowered"),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kinsync_protocol::card::Card;
 use kinsync_protocol::id::DeviceId;
 use kinsync_protocol::trust::message::{Announcement, Bye, Message};
+use kinsync_protocol::trust::statement::Statement;
 use kinsync_protocol::trust::{Changes, Notice, Standing, View};
 use kinsync_store::{Job, StoreSnapshot, WriteError};
 use serde_bytes::ByteArray;
@@ -16,7 +17,6 @@ use super::{EventLoop, Purpose, Work};
 use crate::clock::Moment;
 use crate::control::command::{Reply, RevokeEffect};
 use crate::events::Event;
-use crate::failure::Failure;
 use crate::request::Warning;
 use crate::swarm::exchange::{Reply as Answer, RequestError};
 use crate::swarm::{Protocol, Role};
@@ -29,9 +29,16 @@ const REVOKE_WAIT: Duration = Duration::from_secs(1);
 /// with one key.
 const BOOTS_MAX: usize = 4;
 
+/// Announcements of one device that are taken in at the same time: as many as
+/// an honest one has under way. More are not answered.
+const HEARING_MAX: u32 = 4;
+
 /// What this device holds of the others.
 pub(super) struct Trusting {
     view: View,
+    /// What this device says of the view, signed when it is first needed.
+    said: Option<Vec<Statement>>,
+    hearing: BTreeMap<DeviceId, u32>,
     boot: [u8; 16],
     seen: BTreeMap<DeviceId, Seen>,
     /// Devices admitted once, and until when.
@@ -68,16 +75,16 @@ pub(super) enum Asked {
 
 /// What a step on the store came to.
 pub(super) enum Done {
-    /// The view was read again.
-    View(Result<View, Failure>),
     /// Statements of a device were taken in.
-    Heard { from: DeviceId, result: Result<(Changes, View), WriteError> },
+    Heard { from: DeviceId, result: Result<Changes, WriteError> },
 }
 
 impl Trusting {
     pub(super) fn new(me: DeviceId, boot: [u8; 16]) -> Self {
         Self {
             view: View::new(me),
+            said: None,
+            hearing: BTreeMap::new(),
             boot,
             seen: BTreeMap::new(),
             visitors: BTreeMap::new(),
@@ -138,21 +145,30 @@ fn role(standing: Standing) -> Role {
 }
 
 impl EventLoop {
-    /// Reads the view from the store, as at start.
+    /// Reads the view from the store and puts it in effect: whoever it does not
+    /// trust is cut off now.
+    ///
+    /// Read here and not brought by the step that changed it: several may be
+    /// under way, and one that ends late would bring back what a revoke has
+    /// ended meanwhile. The view changes rarely and is small.
     pub(super) fn reload_view(&mut self) {
-        let storage = self.storage.clone();
-        self.work.spawn(async move {
-            let view = storage.read(StoreSnapshot::trust_view).await;
-            Work::Trusting(Done::View(view.map_err(Failure::from)))
-        });
+        match self.storage.store().read(StoreSnapshot::trust_view) {
+            Ok(view) => self.set_view(view),
+            Err(error) => warn!(%error, "the trust view could not be read"),
+        }
     }
 
-    /// Puts a view in effect: whoever it does not trust is cut off now.
-    pub(super) fn set_view(&mut self, view: View) {
+    fn set_view(&mut self, view: View) {
         let before: BTreeSet<_> = self.state.devices().collect();
         self.trusting.view = view;
-        let me = self.me;
-        self.trusting.visitors.retain(|device, _| *device != me);
+        self.trusting.said = None;
+        // Whoever is known lastingly is no visitor any more.
+        let known = |device: &DeviceId| self.trusting.view.standing(*device) != Standing::Stranger;
+        let known: Vec<_> = self.trusting.visitors.keys().copied().filter(known).collect();
+        for device in known {
+            self.trusting.visitors.remove(&device);
+            self.submit(Job::end_once(device));
+        }
         let roles = self.trusting.roles();
         self.admission.replace(roles.iter().copied());
         let trusted: BTreeSet<_> =
@@ -198,8 +214,9 @@ impl EventLoop {
     }
 
     /// What this device says of itself and of the others.
-    fn announcement(&self) -> Vec<Vec<u8>> {
-        let statements = self.trusting.view.statements_to_send(self.control.identity().key());
+    fn announcement(&mut self) -> Vec<Vec<u8>> {
+        let (view, key) = (&self.trusting.view, self.control.identity().key());
+        let statements = self.trusting.said.get_or_insert_with(|| view.statements_to_send(key)).clone();
         let boot = ByteArray::new(self.trusting.boot);
         let messages = Announcement::split(&self.card(None), statements, boot, self.wall());
         messages.into_iter().map(|message| Message::Announcement(message).encode()).collect()
@@ -242,6 +259,11 @@ impl EventLoop {
 
     pub(super) fn on_trust_request(&mut self, device: DeviceId, frame: &[u8], answer: Answer) {
         let role = self.admission.role(&device);
+        if role == Role::Kin && self.trusting.hearing.get(&device).is_some_and(|count| *count >= HEARING_MAX)
+        {
+            debug!(device = %device.short(), "too many announcements at once");
+            return;
+        }
         let frames = match role {
             Role::Kin => self.announcement(),
             Role::Revoked => vec![Message::Bye(Bye::Revoked).encode()],
@@ -311,12 +333,13 @@ impl EventLoop {
 
     fn change(&mut self, from: DeviceId, change: impl FnOnce(&mut View) -> Changes + Send + 'static) {
         let storage = self.storage.clone();
+        *self.trusting.hearing.entry(from).or_default() += 1;
         let job = Job::change_view(move |view| {
             let changes = change(view);
-            Ok::<_, std::convert::Infallible>((changes, view.clone()))
+            Ok::<_, std::convert::Infallible>((changes.clone(), changes))
         });
         self.work.spawn(async move {
-            let result = storage.write(job).await.map(|Ok(done)| done);
+            let result = storage.write(job).await.map(|Ok((_, changes))| changes);
             Work::Trusting(Done::Heard { from, result })
         });
     }
@@ -347,26 +370,25 @@ impl EventLoop {
     }
 
     pub(super) fn on_trusting_done(&mut self, done: Done) {
-        match done {
-            Done::View(Ok(view)) => {
-                self.set_view(view);
-                self.spread_revocations();
-            }
-            Done::View(Err(failure)) => warn!(%failure, "the trust view could not be read"),
-            Done::Heard { from, result: Ok((changes, view)) } => self.on_heard(from, changes, view),
-            Done::Heard { from, result: Err(error) } => {
+        let Done::Heard { from, result } = done;
+        if let Some(count) = self.trusting.hearing.get_mut(&from) {
+            *count = count.saturating_sub(1);
+        }
+        match result {
+            Ok(changes) => self.on_heard(from, &changes),
+            Err(error) => {
                 warn!(device = %from.short(), %error, "what the device said could not be stored");
             }
         }
     }
 
-    fn on_heard(&mut self, from: DeviceId, changes: Changes, view: View) {
+    fn on_heard(&mut self, from: DeviceId, changes: &Changes) {
         if changes.refused > 0 {
             warn!(device = %from.short(), refused = changes.refused, "statements not believed");
         }
         let changed = !changes.rows.is_empty();
         if changed {
-            self.set_view(view);
+            self.reload_view();
         }
         for notice in &changes.notices {
             self.tell(notice);
@@ -379,9 +401,7 @@ impl EventLoop {
         if changed && !changes.log.is_empty() {
             self.spread(Some(from));
         }
-        let now = self.now();
-        self.state.handle_greeted(from, now);
-        self.compare_if_asked(from);
+        self.on_greeted(from);
     }
 
     fn tell(&mut self, notice: &Notice) {
@@ -429,12 +449,13 @@ impl EventLoop {
             until,
             reply: Some(reply),
         });
+        // Whatever the store says: to this device it is over.
         self.cut(device);
         let trusted = self.state.devices().filter(|other| *other != device).collect();
         let now = self.now();
         self.state.handle_trusted(&trusted, now);
-        // The others hear it under the view that the store has now.
         self.reload_view();
+        self.spread_revocations();
     }
 
     /// Tells connected kin of revocations whose view has been read.
@@ -477,7 +498,14 @@ impl EventLoop {
 
     /// Lets a device in until `until`, or until it leaves.
     pub(super) fn admit_once(&mut self, device: DeviceId, until: Duration) {
-        self.trusting.visitors.insert(device, until);
+        // A lasting trust is not cut down to a visit, and what is over is over.
+        if self.trusting.view.standing(device) != Standing::Stranger {
+            return;
+        }
+        let is_new = self.trusting.visitors.insert(device, until).is_none();
+        if !is_new {
+            return;
+        }
         self.submit(Job::admit_once(device));
         self.admission.set_role(device, Role::Once);
         let trusted = self.state.devices().chain([device]).collect();

@@ -11,13 +11,33 @@ pub(super) struct Peer {
     pub(super) pass: Pass,
     pub(super) pushes: BTreeMap<DomainId, Push>,
     pub(super) failures: u32,
+    /// Passes in a row that ended with something left to do.
+    pub(super) unfinished: u32,
     pub(super) removed_me: bool,
 }
 
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Link {
-    Down { attempts: u32, dial_at: Option<Duration>, dialing: bool },
-    Up { greeted: bool },
+    Down {
+        attempts: u32,
+        dial_at: Option<Duration>,
+        dialing: bool,
+    },
+    Up {
+        since: Duration,
+        /// How often it had to be dialled before, for the next wait if this
+        /// connection does not last.
+        attempts: u32,
+        greeted: bool,
+        /// When to speak first, or again, while the other side says nothing.
+        greet_at: Duration,
+    },
+}
+
+impl Link {
+    pub(super) fn is_greeted(&self) -> bool {
+        matches!(self, Self::Up { greeted: true, .. })
+    }
 }
 
 #[derive(Debug)]
@@ -47,6 +67,7 @@ impl Peer {
             pass: Pass::Idle { due: None },
             pushes: BTreeMap::new(),
             failures: 0,
+            unfinished: 0,
             removed_me: false,
         }
     }

@@ -25,7 +25,7 @@ fn drain(state: &mut NodeState, now: Duration) -> Vec<Action> {
 fn connected() -> NodeState {
     let mut state = node(LAPTOP, PHONE);
     drain(&mut state, at(0));
-    state.handle_connected(PHONE, true);
+    state.handle_connected(PHONE, true, at(0));
     state.handle_greeted(PHONE, at(0));
     drain(&mut state, at(0));
     state.handle_pass_ended(PHONE, PassEnd::Equal, at(10));
@@ -38,7 +38,7 @@ fn a_trusted_device_is_dialled_greeted_and_passed_with() {
     let mut state = node(LAPTOP, PHONE);
     assert_eq!(drain(&mut state, at(0)), [Action::Dial(PHONE)]);
     assert_eq!(drain(&mut state, at(5_000)), []);
-    state.handle_connected(PHONE, true);
+    state.handle_connected(PHONE, true, at(0));
     assert_eq!(drain(&mut state, at(5_000)), [Action::Greet(PHONE)]);
     state.handle_greeted(PHONE, at(5_000));
     assert_eq!(drain(&mut state, at(5_000)), [Action::Pass(PHONE)]);
@@ -48,7 +48,7 @@ fn a_trusted_device_is_dialled_greeted_and_passed_with() {
 fn the_greater_id_leaves_the_first_step_to_the_other() {
     let mut state = node(PHONE, LAPTOP);
     drain(&mut state, at(0));
-    state.handle_connected(LAPTOP, false);
+    state.handle_connected(LAPTOP, false, at(0));
     state.handle_greeted(LAPTOP, at(100));
     assert_eq!(drain(&mut state, at(100)), []);
     assert_eq!(drain(&mut state, at(2_100)), [Action::Pass(LAPTOP)]);
@@ -149,7 +149,7 @@ fn by_hand_means_only_by_hand() {
     assert_eq!(drain(&mut state, at(100_000)), []);
     assert!(state.request_pass(PHONE, at(100_000)));
     assert_eq!(drain(&mut state, at(100_000)), [Action::Dial(PHONE)]);
-    state.handle_connected(PHONE, true);
+    state.handle_connected(PHONE, true, at(0));
     state.handle_greeted(PHONE, at(100_000));
     assert_eq!(drain(&mut state, at(100_000)), [Action::Greet(PHONE), Action::Pass(PHONE)]);
     state.handle_pass_ended(PHONE, PassEnd::Equal, at(100_001));
@@ -165,4 +165,106 @@ fn offline_counts_only_while_nobody_is_there() {
     state.handle_dial_failed(PHONE, at(200));
     state.handle_dial_failed(PHONE, at(300));
     assert_eq!(state.failures(), 2);
+}
+
+/// Of two connections dialled at once, each side may take the one that the
+/// other dialled for the first.
+#[test]
+fn whoever_hears_no_greeting_greets() {
+    let mut state = node(LAPTOP, PHONE);
+    drain(&mut state, at(0));
+    state.handle_connected(PHONE, false, at(0));
+    assert_eq!(drain(&mut state, at(0)), []);
+    assert_eq!(state.deadline(), Some((YIELD, "greet")));
+    assert_eq!(drain(&mut state, YIELD), [Action::Greet(PHONE)]);
+    let again = YIELD + GREET_AGAIN;
+    assert_eq!(drain(&mut state, again - at(1)), []);
+    assert_eq!(drain(&mut state, again), [Action::Greet(PHONE)]);
+    state.handle_greeted(PHONE, again);
+    assert_eq!(drain(&mut state, again), [Action::Pass(PHONE)]);
+    assert_eq!(drain(&mut state, again + GREET_AGAIN), []);
+}
+
+#[test]
+fn a_device_that_hangs_up_each_time_is_called_ever_less_often() {
+    let mut state = node(LAPTOP, PHONE);
+    let (mut now, mut dials) = (at(0), 0);
+    while now < at(120_000) {
+        if drain(&mut state, now).contains(&Action::Dial(PHONE)) {
+            dials += 1;
+            state.handle_connected(PHONE, true, now);
+            state.handle_disconnected(PHONE, now);
+        }
+        now = state.deadline().expect("a retry").0;
+    }
+    assert!(dials < 10, "{dials} dials in two minutes");
+}
+
+#[test]
+fn after_a_good_connection_a_device_is_dialled_again_soon() {
+    let mut state = connected();
+    state.handle_disconnected(PHONE, STEADY);
+    let (due, _) = state.deadline().expect("a retry");
+    assert!(due < STEADY + at(1_500), "{due:?}");
+}
+
+/// P16: by itself means also after a sleep, by hand means not even then.
+#[test]
+fn a_sleep_starts_nothing_by_hand() {
+    let mut state = NodeState::new(LAPTOP, false, INTERVAL, 1);
+    state.handle_trusted(&BTreeSet::from([PHONE]), at(0));
+    state.handle_resumed(at(10));
+    assert_eq!(drain(&mut state, at(10)), []);
+}
+
+/// P33: also not when somebody asks for all devices.
+#[test]
+fn a_device_that_removed_this_one_is_not_dialled_on_request() {
+    let mut state = connected();
+    state.handle_removed_by(PHONE);
+    assert!(!state.request_pass(PHONE, at(100)));
+    state.request_dial(PHONE, at(100));
+    assert_eq!(drain(&mut state, at(100)), []);
+}
+
+#[test]
+fn an_unfinished_pass_goes_on_soon_and_then_less_often() {
+    let mut state = connected();
+    let mut now = at(100);
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        state.request_pass(PHONE, now);
+        assert_eq!(drain(&mut state, now), [Action::Pass(PHONE)]);
+        state.handle_pass_ended(PHONE, PassEnd::Unfinished, now);
+        state.handle_reached(PHONE, &[(DOMAIN, 5)]);
+        let (due, _) = state.deadline().expect("the next pass");
+        waits.push(due - now);
+        now = due;
+    }
+    assert_eq!((waits[0], waits[1]), (DEBOUNCE, DEBOUNCE * 2));
+    assert_eq!(waits[11], INTERVAL);
+    assert_eq!(state.last_success(), Some(at(10)));
+}
+
+/// P17: what was written before somebody asked is in the pass they wait for.
+#[test]
+fn a_pass_asked_for_while_one_runs_follows_it() {
+    let mut state = connected();
+    state.request_pass(PHONE, at(100));
+    assert_eq!(drain(&mut state, at(100)), [Action::Pass(PHONE)]);
+    assert!(state.request_pass(PHONE, at(101)));
+    state.handle_pass_ended(PHONE, PassEnd::Equal, at(102));
+    state.handle_equal(PHONE, &[(DOMAIN, 5)], at(102));
+    assert_eq!(drain(&mut state, at(102)), [Action::Pass(PHONE)]);
+}
+
+/// The other side's pass ends equal on a view of the store from before a
+/// change, and says so after it.
+#[test]
+fn a_change_is_not_lost_behind_an_older_proof() {
+    const NEW: DomainId = DomainId([8; 16]);
+    let mut state = connected();
+    state.handle_committed(NEW, at(100));
+    state.handle_equal(PHONE, &[(DOMAIN, 5), (NEW, 0)], at(101));
+    assert_eq!(drain(&mut state, at(101)), [Action::Push { device: PHONE, domain: NEW, acked: 0 }]);
 }

@@ -2,11 +2,21 @@
 //!
 //! Two devices that dial each other at the same moment end up with two
 //! connections. Both have to keep the same one, or they end up with none.
+//!
+//! A connection that comes long after another one is something else: nobody
+//! dials a device that it is connected to, so the older one is dead and only
+//! one side knows it, as after a change of networks.
+
+use std::time::Duration;
 
 use kinsync_protocol::id::DeviceId;
 use libp2p::swarm::ConnectionId;
 
 use super::admission::Side;
+
+/// Connections that came up within this time of each other were dialled at
+/// once.
+pub const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// A connection, as far as the choice goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,14 +27,19 @@ pub struct Link {
     pub relayed: bool,
     /// Who dialled it.
     pub dialled_by: Side,
+    /// When it came up, on this device's monotonic clock.
+    pub since: Duration,
 }
 
-/// Which of `links` between `own` and `other` to keep: a direct one before a
-/// relayed one, then one that the smaller id dialled, then the oldest.
+/// Which of `links` between `own` and `other` to keep: of those that are not
+/// dead, a direct one before a relayed one, then one that the smaller id
+/// dialled, then the oldest.
 pub fn preferred(own: &DeviceId, other: &DeviceId, links: &[Link]) -> Option<ConnectionId> {
     let smaller = if own < other { Side::Ours } else { Side::Theirs };
+    let newest = links.iter().map(|link| link.since).max()?;
     links
         .iter()
+        .filter(|link| newest.saturating_sub(link.since) < AT_ONCE)
         .min_by_key(|link| (link.relayed, link.dialled_by != smaller, link.connection))
         .map(|link| link.connection)
 }
@@ -54,7 +69,7 @@ mod tests {
     const LAPTOP: DeviceId = DeviceId([2; 32]);
 
     fn link(number: usize, relayed: bool, dialled_by: Side) -> Link {
-        Link { connection: ConnectionId::new_unchecked(number), relayed, dialled_by }
+        Link { connection: ConnectionId::new_unchecked(number), relayed, dialled_by, since: Duration::ZERO }
     }
 
     /// The same connections as the other side numbers them, in its order of arrival.
@@ -97,5 +112,18 @@ mod tests {
         assert_eq!(surplus(&PHONE, &LAPTOP, &here).len(), 2);
         assert_eq!(surplus(&LAPTOP, &PHONE, &mirrored(&here, &[1, 0, 2])), []);
         assert!(dials_first(&PHONE, &LAPTOP) && !dials_first(&LAPTOP, &PHONE));
+    }
+
+    /// The laptop sits on a dead connection when the phone comes back from
+    /// another network.
+    #[test]
+    fn a_connection_that_comes_later_replaces_a_dead_one() {
+        for (first, second) in [(Side::Ours, Side::Theirs), (Side::Theirs, Side::Theirs)] {
+            let dead = link(1, false, first);
+            let alive = |since| Link { since, ..link(2, false, second) };
+            let at_once = [dead, alive(AT_ONCE - Duration::from_millis(1))];
+            assert_eq!(preferred(&PHONE, &LAPTOP, &at_once), Some(ConnectionId::new_unchecked(1)));
+            assert_eq!(surplus(&PHONE, &LAPTOP, &[dead, alive(AT_ONCE)]), [ConnectionId::new_unchecked(1)]);
+        }
     }
 }
