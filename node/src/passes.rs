@@ -3,6 +3,8 @@
 //! Each function is one step of blocking work. What a step commits, it has
 //! committed when it returns; a step that never runs leaves nothing behind.
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +16,12 @@ use kinsync_protocol::session::{Outcome, Session, SessionError, Step};
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_protocol::sums::Nonce;
+use kinsync_protocol::trust::{Action, Standing};
 use kinsync_protocol::wire::frame::{Frame, Push, Refusal, Request, Response};
 use kinsync_store::{Job, ReadError, Store, WriteError};
 use thiserror::Error;
+
+use shared::Shared;
 
 /// Rows that a push carries at most. More go by a pass, which asks first.
 pub const PUSH_ROWS_MAX: usize = 256;
@@ -142,7 +147,7 @@ pub fn open(
     compare: bool,
 ) -> Result<(Box<Session>, Vec<u8>), PassError> {
     let mut session = Box::new(Session::initiate(peer, id, nonce, compare));
-    let frame = store.read(|snapshot| Ok(session.open(snapshot)))??;
+    let frame = shared(store, peer, |snapshot| Ok(session.open(snapshot)?))?;
     Ok((session, Request::Exchange(frame).encode()))
 }
 
@@ -211,20 +216,21 @@ fn exchange(
 }
 
 fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> Result<Step, PassError> {
-    let batches = store.read(|snapshot| Ok(session.take(frame, snapshot)))??;
+    let peer = session.peer();
+    let batches = shared(store, peer, |snapshot| Ok(session.take(frame, snapshot)?))?;
     if !batches.is_empty() {
-        store.write(Job::apply(session.peer(), batches, now))?;
+        store.write(Job::apply(peer, batches, now))?;
     }
-    let step = store.read(|snapshot| Ok(session.step(snapshot)))??;
+    let step = shared(store, peer, |snapshot| Ok(session.step(snapshot)?))?;
     if !step.cursors.is_empty() {
-        store.write(Job::apply(session.peer(), step.cursors.clone(), now))?;
+        store.write(Job::apply(peer, step.cursors.clone(), now))?;
     }
     Ok(step)
 }
 
 fn take_push(store: &Store, peer: DeviceId, push: Push, now: UnixMillis) -> Result<bool, PassError> {
     let Push { domain, epoch, previous, seq, records } = push;
-    let cursor = store.read(|snapshot| snapshot.cursor(peer, domain))?;
+    let cursor = shared(store, peer, |snapshot| Ok(snapshot.cursor(peer, domain)?))?;
     let follows = cursor == Some(Cursor { epoch, seq: previous, after: None });
     let cursor = follows.then_some(Cursor { epoch, seq, after: None });
     store.write(Job::apply(peer, vec![Batch { domain, records, cursor }], now))?;
@@ -243,37 +249,35 @@ fn refusal(error: &PassError) -> Refusal {
 /// What follows position `acked` of the domain's log and did not come from
 /// `peer` itself.
 pub fn push(store: &Store, peer: DeviceId, domain: DomainId, acked: u64) -> Result<Pushing, PassError> {
-    store
-        .read(|snapshot| {
-            let rows = snapshot.log(domain, acked, PUSH_ROWS_MAX + 1)?;
-            let Some(last) = rows.last() else {
-                return Ok(Pushing::Nothing);
-            };
-            // The peer compares this with its cursor, so it names what the cursor
-            // counts from.
-            let (seq, epoch) = (last.seq, snapshot.epoch_at(domain, acked)?);
-            let (Some(epoch), Some(new_epoch)) = (epoch, snapshot.epoch_at(domain, seq)?) else {
-                return Ok(Pushing::NeedsPass);
-            };
-            if rows.len() > PUSH_ROWS_MAX || epoch != new_epoch {
-                return Ok(Pushing::NeedsPass);
+    shared(store, peer, |snapshot| {
+        let rows = snapshot.log(domain, acked, PUSH_ROWS_MAX + 1)?;
+        let Some(last) = rows.last() else {
+            return Ok(Pushing::Nothing);
+        };
+        // The peer compares this with its cursor, so it names what the cursor
+        // counts from.
+        let (seq, epoch) = (last.seq, snapshot.epoch_at(domain, acked)?);
+        let (Some(epoch), Some(new_epoch)) = (epoch, snapshot.epoch_at(domain, seq)?) else {
+            return Ok(Pushing::NeedsPass);
+        };
+        if rows.len() > PUSH_ROWS_MAX || epoch != new_epoch {
+            return Ok(Pushing::NeedsPass);
+        }
+        let mut records: Vec<Record> = Vec::new();
+        let mut bytes = 0;
+        for item in rows.iter().filter(|item| item.from != Some(peer)) {
+            bytes += item.version.bytes as usize;
+            match snapshot.record(domain, key_hash(domain, &item.key))? {
+                Some(record) if bytes <= PUSH_BYTES_MAX => records.push(record),
+                _ => return Ok(Pushing::NeedsPass),
             }
-            let mut records: Vec<Record> = Vec::new();
-            let mut bytes = 0;
-            for item in rows.iter().filter(|item| item.from != Some(peer)) {
-                bytes += item.version.bytes as usize;
-                match snapshot.record(domain, key_hash(domain, &item.key))? {
-                    Some(record) if bytes <= PUSH_BYTES_MAX => records.push(record),
-                    _ => return Ok(Pushing::NeedsPass),
-                }
-            }
-            if records.is_empty() {
-                return Ok(Pushing::Nothing);
-            }
-            let push = Push { domain, epoch, previous: acked, seq, records };
-            Ok(Pushing::Send(Request::Push(push).encode(), seq))
-        })
-        .map_err(PassError::from)
+        }
+        if records.is_empty() {
+            return Ok(Pushing::Nothing);
+        }
+        let push = Push { domain, epoch, previous: acked, seq, records };
+        Ok(Pushing::Send(Request::Push(push).encode(), seq))
+    })
 }
 
 /// What a push achieved, by its answer.
@@ -283,6 +287,23 @@ pub fn pushed(answer: &[u8]) -> Result<bool, PassError> {
         Response::Refuse(refusal) => Err(PassError::Refused(refusal)),
         Response::Exchange(_) | _ => Err(PeerFault::Unexpected { what: "answer to a push" }.into()),
     }
+}
+
+/// Reads what `peer` may see, by the trust that is on disk at this moment.
+fn shared<T>(
+    store: &Store,
+    peer: DeviceId,
+    read: impl FnOnce(&Shared<'_>) -> Result<T, PassError>,
+) -> Result<T, PassError> {
+    store.read(|snapshot| {
+        let view = snapshot.trust_view()?;
+        // Nobody but a visitor is let in without being known.
+        let visits = view.standing(peer) == Standing::Stranger;
+        if !visits && !view.may(peer, Action::Sync) {
+            return Ok(Err(PassError::Refused(Refusal::NotTrusted)));
+        }
+        Ok(read(&Shared { snapshot, view, peer, visits }))
+    })?
 }
 
 #[cfg(test)]

@@ -112,6 +112,8 @@ pub struct DomainOutcome {
     /// The position of the own log up to which both sides have proven to hold
     /// the same; `None` if they have not.
     pub equal_at: Option<u64>,
+    /// Live records here when the other side announced its own.
+    pub own_records: u64,
     /// Live records that the other side announced.
     pub their_records: u64,
     /// At most so many items have to come, as the Hellos say.

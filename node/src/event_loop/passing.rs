@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::session::{Outcome, Session};
-use kinsync_protocol::snapshot::Snapshot;
 use kinsync_protocol::wire::frame::{Refusal, Response};
 use kinsync_store::Job;
 use tracing::{debug, warn};
@@ -28,10 +27,20 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a long pass tells how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
+/// Requests of one device that are worked on at the same time: as many as an
+/// honest one has under way. One device alone never keeps the others waiting.
+const ANSWERING_MAX: usize = 8;
+
+/// Unfinished passes in a row after which whoever waits is told.
+const UNFINISHED_MAX: u32 = 3;
+
 /// What is under way.
 #[derive(Default)]
 pub(super) struct Passing {
     running: BTreeMap<DeviceId, Running>,
+    /// What passes with a device have moved that another one has to go on.
+    moved: BTreeMap<DeviceId, (u64, u64)>,
+    answering: BTreeMap<DeviceId, usize>,
     waiters: Vec<Waiter>,
     comparing: Vec<Comparing>,
     failures: BTreeMap<DeviceId, Failure>,
@@ -54,6 +63,9 @@ struct Running {
 /// Somebody who waits for passes to end.
 struct Waiter {
     missing: BTreeSet<DeviceId>,
+    /// Devices whose pass ran already: it may have missed what was written
+    /// last, so the next one counts.
+    running: BTreeSet<DeviceId>,
     reports: Vec<SyncReport>,
     reply: Reply<Vec<SyncReport>>,
     since: Duration,
@@ -144,10 +156,14 @@ impl EventLoop {
 
     /// Answers a request, on a blocking thread.
     pub(super) fn on_sync_request(&mut self, device: DeviceId, frame: Vec<u8>, answer: Answer) {
-        if self.is_busy() {
+        let answering = self.passing.answering.get(&device).copied().unwrap_or_default();
+        // Trust comes first: a device that has not been heard yet may bring the
+        // news that it is not to be served, or that another one is not.
+        if self.is_busy() || answering >= ANSWERING_MAX || !self.state.is_greeted(device) {
             self.answer_sync(device, answer, Response::Refuse(Refusal::Busy).encode());
             return;
         }
+        self.passing.answering.insert(device, answering + 1);
         let (sessions, now) = (Arc::clone(&self.sessions), self.wall());
         self.spawn(move |store| {
             let answered = passes::answer(store, &sessions, device, &frame, now);
@@ -271,6 +287,9 @@ impl EventLoop {
     }
 
     fn on_answered(&mut self, device: DeviceId, answered: Answered, answer: Answer) {
+        if let Some(answering) = self.passing.answering.get_mut(&device) {
+            *answering = answering.saturating_sub(1);
+        }
         if let Some(error) = &answered.error {
             warn!(device = %device.short(), error = error as &dyn std::error::Error, "request refused");
         }
@@ -303,23 +322,32 @@ impl EventLoop {
     fn end_pass(&mut self, device: DeviceId, result: Result<Outcome, Failure>) {
         let now = self.now();
         let since = self.passing.running.remove(&device).map_or(now, |running| running.since);
-        let (end, outcome, pull, push, failure) = match &result {
-            Ok(outcome) if outcome.is_equal() => {
-                (PassEnd::Equal, SyncOutcome::Equal, outcome.received, outcome.sent, None)
-            }
-            Ok(outcome) => {
+        let moved = result.as_ref().map_or((0, 0), |outcome| (outcome.received, outcome.sent));
+        let (end, failure) = match &result {
+            Ok(outcome) if outcome.is_equal() => (PassEnd::Equal, None),
+            Ok(_) => {
                 let failure = Failure::new(Kind::Busy, "There was more to do than one pass could finish.")
                     .hint("It goes on by itself.");
-                (PassEnd::Unfinished, SyncOutcome::Failed, outcome.received, outcome.sent, Some(failure))
+                (PassEnd::Unfinished, Some(failure))
             }
-            Err(failure) => (PassEnd::Failed, SyncOutcome::Failed, 0, 0, Some(failure.clone())),
+            // It has more to do than one thing, or has not heard us out yet.
+            Err(failure) if failure.kind == Kind::Busy => (PassEnd::Unfinished, Some(failure.clone())),
+            Err(failure) => (PassEnd::Failed, Some(failure.clone())),
         };
         self.state.handle_pass_ended(device, end, now);
-        if let Ok(outcome) = &result {
-            self.state.handle_equal(device, &heads(outcome), now);
-            if outcome.is_equal() {
+        match &result {
+            Ok(outcome) if end == PassEnd::Equal => {
+                self.state.handle_equal(device, &heads(outcome), now);
                 self.note_equal(device);
             }
+            Ok(outcome) => self.state.handle_reached(device, &heads(outcome)),
+            Err(_) => {}
+        }
+        let before = self.passing.moved.remove(&device).unwrap_or_default();
+        let (pull, push) = (before.0.saturating_add(moved.0), before.1.saturating_add(moved.1));
+        if end == PassEnd::Unfinished && self.state.unfinished(device) < UNFINISHED_MAX {
+            self.passing.moved.insert(device, (pull, push));
+            return;
         }
         match &failure {
             Some(failure) => self.passing.failures.insert(device, failure.clone()),
@@ -333,9 +361,7 @@ impl EventLoop {
                 failure: failure.clone(),
             });
         }
-        if end == PassEnd::Unfinished {
-            return;
-        }
+        let outcome = if failure.is_none() { SyncOutcome::Equal } else { SyncOutcome::Failed };
         let duration_ms = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
         self.report(SyncReport { device, outcome, pull, push, duration_ms, failure });
     }
@@ -357,11 +383,23 @@ impl EventLoop {
     /// Starts passes because somebody asked for them.
     pub(super) fn sync_now(&mut self, peers: BTreeSet<DeviceId>, wait: bool, reply: Reply<Vec<SyncReport>>) {
         let now = self.now();
-        for device in &peers {
-            self.state.request_pass(*device, now);
+        let running = peers.iter().copied().filter(|device| self.is_passing(*device)).collect();
+        let mut waiter = Waiter {
+            missing: BTreeSet::new(),
+            running,
+            reports: Vec::new(),
+            reply,
+            since: now,
+            until: now + PATIENCE,
+        };
+        for device in peers {
+            if self.state.has_removed_me(device) {
+                waiter.reports.push(failed(device, removed()));
+            } else {
+                self.state.request_pass(device, now);
+                waiter.missing.insert(device);
+            }
         }
-        let mut waiter =
-            Waiter { missing: peers, reports: Vec::new(), reply, since: now, until: now + PATIENCE };
         if !wait {
             waiter.until = now;
         }
@@ -421,14 +459,14 @@ impl EventLoop {
         self.reply_to_waiters();
     }
 
-    fn tell_compared(&self, comparing: Comparing) {
+    fn tell_compared(comparing: Comparing) {
         let compared = comparing.compared.into_iter();
         // Whoever asked may have left.
         match comparing.asker {
             Asker::Verify(reply) => {
-                let reports = compared.map(|(device, result)| {
-                    let domains = result.and_then(|outcome| self.compared(&outcome));
-                    VerifyReport { device, domains }
+                let reports = compared.map(|(device, result)| VerifyReport {
+                    device,
+                    domains: result.map(|outcome| rows(&outcome)),
                 });
                 let _ = reply.send(Ok(reports.collect()));
             }
@@ -436,19 +474,6 @@ impl EventLoop {
                 let _ = reply.send(Ok(compared.map(|(device, result)| would(device, result)).collect()));
             }
         }
-    }
-
-    fn compared(&self, outcome: &Outcome) -> Result<Vec<VerifyDomain>, Failure> {
-        let rows = outcome.domains.iter().map(|domain| {
-            let root = self.storage.store().read(|snapshot| snapshot.root(domain.domain))?;
-            Ok(VerifyDomain {
-                name: domains::shown(domain.domain),
-                equal: domain.equal_at.is_some(),
-                records: root.live,
-                peer_records: Some(domain.their_records),
-            })
-        });
-        rows.collect()
     }
 
     /// Remembers that both sides were proven equal just now.
@@ -462,6 +487,10 @@ impl EventLoop {
 
     fn report(&mut self, report: SyncReport) {
         for waiter in &mut self.passing.waiters {
+            let ran_already = waiter.running.remove(&report.device);
+            if ran_already && report.outcome == SyncOutcome::Equal {
+                continue;
+            }
             if waiter.missing.remove(&report.device) {
                 waiter.reports.push(report.clone());
             }
@@ -477,7 +506,7 @@ impl EventLoop {
         let finished: Vec<_> =
             self.passing.comparing.extract_if(.., |comparing| comparing.missing.is_empty()).collect();
         for comparing in finished {
-            self.tell_compared(comparing);
+            Self::tell_compared(comparing);
         }
     }
 
@@ -523,17 +552,33 @@ impl EventLoop {
     pub(super) fn drop_passing(&mut self, device: DeviceId) {
         self.sessions.forget(device);
         self.passing.running.remove(&device);
+        self.passing.moved.remove(&device);
+        self.passing.failures.remove(&device);
         let failure = Failure::new(Kind::Revoked, "That device was removed from the set.");
         self.end_compare(device, Err(failure.clone()));
-        self.report(SyncReport {
-            device,
-            outcome: SyncOutcome::Failed,
-            pull: 0,
-            push: 0,
-            duration_ms: 0,
-            failure: Some(failure),
-        });
+        self.report(failed(device, failure));
     }
+}
+
+fn failed(device: DeviceId, failure: Failure) -> SyncReport {
+    let outcome = SyncOutcome::Failed;
+    SyncReport { device, outcome, pull: 0, push: 0, duration_ms: 0, failure: Some(failure) }
+}
+
+fn removed() -> Failure {
+    Failure::new(Kind::Revoked, "That device has removed this one. Your data here is kept.")
+        .hint("Pair the two again:  kinsync pair")
+}
+
+/// Both sides' numbers as they compared them: those of now may be others.
+fn rows(outcome: &Outcome) -> Vec<VerifyDomain> {
+    let domains = outcome.domains.iter().map(|domain| VerifyDomain {
+        name: domains::shown(domain.domain),
+        equal: domain.equal_at.is_some(),
+        records: domain.own_records,
+        peer_records: Some(domain.their_records),
+    });
+    domains.collect()
 }
 
 /// What a pass would move, as the Hellos say: at most.

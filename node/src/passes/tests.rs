@@ -22,6 +22,11 @@ struct Device {
 }
 
 fn device(dir: &Path, me: DeviceId, other: DeviceId) -> Device {
+    device_sharing(dir, me, other, None)
+}
+
+/// A device that shares these domains with the other one; without, all.
+fn device_sharing(dir: &Path, me: DeviceId, other: DeviceId, domains: Option<&[&str]>) -> Device {
     let name = format!("{}.redb", me.short());
     let options = Options { ballast_bytes: 0, ..Options::new(me, u64::from(me.0[0])) };
     let store = Store::open(dir.join(name), options).unwrap();
@@ -29,7 +34,7 @@ fn device(dir: &Path, me: DeviceId, other: DeviceId) -> Device {
         device: other,
         card: Card::default(),
         role: Role::Guest,
-        domains: None,
+        domains: domains.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
         once_seconds: 0,
         ours: None,
         theirs: None,
@@ -141,11 +146,7 @@ fn records_of_a_device_that_is_not_trusted_are_refused() {
         changes.map(|changes| (changes, ()))
     });
     phone.store.write(shut_out).unwrap().unwrap();
-    let (session, frame) = open(&laptop.store, PHONE, 7, [9; 8], false).unwrap();
-    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
-    let Advance::Next(_, frame) = advance(&laptop.store, session, &answered.response, NOW).unwrap() else {
-        panic!("nothing to send");
-    };
+    let (_, frame) = open(&laptop.store, PHONE, 7, [9; 8], false).unwrap();
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
     assert_eq!(Response::decode(&answered.response), Ok(Response::Refuse(Refusal::NotTrusted)));
     assert_eq!(value(&phone, "a"), None);
@@ -179,4 +180,60 @@ fn noise_is_refused_and_named() {
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &[1, 2, 3], NOW);
     assert!(matches!(answered.error, Some(PassError::Peer(PeerFault::Unreadable(_)))));
     assert_eq!(Response::decode(&answered.response), Ok(Response::Refuse(Refusal::BadMessage)));
+}
+
+/// S9: what is not shared with a guest is not even named to it.
+#[test]
+fn a_guest_gets_the_domains_it_was_given_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = device(dir.path(), LAPTOP, PHONE);
+    let phone = device_sharing(dir.path(), PHONE, LAPTOP, Some(&["messages"]));
+    let secrets = DomainId::of("secrets");
+    put(&phone, "a", "for everybody");
+    phone.store.put(secrets, Key::new("s").unwrap(), b"for nobody".to_vec(), NOW).unwrap();
+    let outcome = pass(&laptop, &phone, false);
+    assert!(outcome.domains.iter().all(|domain| domain.domain == messages()), "{outcome:?}");
+    assert_eq!(value(&laptop, "a").as_deref(), Some("for everybody"));
+    phone.store.put(secrets, Key::new("t").unwrap(), b"for nobody".to_vec(), NOW).unwrap();
+    assert_eq!(push(&phone.store, LAPTOP, secrets, 1).unwrap(), Pushing::Nothing);
+
+    // A guest that names the domain itself is shown an empty one.
+    laptop.store.put(secrets, Key::new("u").unwrap(), b"mine".to_vec(), NOW).unwrap();
+    let (session, frame) = open(&laptop.store, PHONE, 8, [9; 8], false).unwrap();
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+    let Advance::Next(_, frame) = advance(&laptop.store, session, &answered.response, NOW).unwrap() else {
+        panic!("nothing to send");
+    };
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+    assert_eq!(Response::decode(&answered.response), Ok(Response::Refuse(Refusal::NotTrusted)));
+    let records = |device: &Device| device.store.read(|snapshot| snapshot.root(secrets)).unwrap().live;
+    assert_eq!((records(&laptop), records(&phone)), (1, 2));
+}
+
+/// S16: from the commit of a revoke on, nothing more is read for the device.
+#[test]
+fn a_session_of_a_revoked_device_reads_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    put(&phone, "a", "one");
+    let (_, hello) = open(&laptop.store, PHONE, 7, [9; 8], false).unwrap();
+    assert!(answer(&phone.store, &phone.sessions, LAPTOP, &hello, NOW).error.is_none());
+    let shut_out = Job::change_view(|view| {
+        let changes: Result<Changes, _> = view.revoke(LAPTOP, Introduced::Keep, Reason::None, NOW);
+        changes.map(|changes| (changes, ()))
+    });
+    phone.store.write(shut_out).unwrap().unwrap();
+    let next = Request::Exchange(Frame { session: 7, ..Frame::default() }).encode();
+    for frame in [next, hello] {
+        let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+        assert_eq!(Response::decode(&answered.response), Ok(Response::Refuse(Refusal::NotTrusted)));
+    }
+    assert!(matches!(
+        open(&phone.store, LAPTOP, 9, [9; 8], false),
+        Err(PassError::Refused(Refusal::NotTrusted))
+    ));
+    assert!(matches!(
+        push(&phone.store, LAPTOP, messages(), 1),
+        Err(PassError::Refused(Refusal::NotTrusted))
+    ));
 }

@@ -21,6 +21,8 @@ pub(super) struct Domain {
     pub(super) met: bool,
     /// The position of the own log when the session opened.
     pub(super) opened_at: u64,
+    /// The own live records at that moment.
+    own_records: u64,
     /// The live records that the other side announced.
     their_records: u64,
     to_pull: u64,
@@ -63,6 +65,7 @@ impl Domain {
             id,
             met: false,
             opened_at: 0,
+            own_records: 0,
             their_records: 0,
             to_pull: 0,
             to_push: 0,
@@ -87,6 +90,7 @@ impl Domain {
         DomainOutcome {
             domain: self.id,
             equal_at,
+            own_records: self.own_records,
             their_records: self.their_records,
             to_pull: self.to_pull,
             to_push: self.to_push,
@@ -113,7 +117,7 @@ impl Domain {
         let root = snapshot.root(self.id)?;
         let print = root_print(nonce, &root.summary);
         self.met = true;
-        self.their_records = theirs.live;
+        (self.own_records, self.their_records) = (root.live, theirs.live);
         if *theirs.print == print {
             let cursor = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
             self.told = Some(print);
