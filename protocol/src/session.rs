@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::fault::PeerFault;
 use crate::id::{DeviceId, DomainId};
 use crate::limits::{
-    DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, FRAME_PARTS_MAX, FRAME_ROWS_MAX, SESSION_FRAMES_MAX,
+    ANCESTRY_DEVICES_MAX, DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_DEVICES_MAX, FRAME_BYTES_TARGET, FRAME_PARTS_MAX, FRAME_ROWS_MAX, SESSION_FRAMES_MAX,
     VALUE_BYTES_MAX,
 };
 use crate::record::Record;
@@ -235,6 +235,9 @@ impl Session {
         };
         let mut frame = Frame { session: self.id, hello, parts: Vec::new() };
         let mut room = Room::default();
+        if let Some(hello) = &frame.hello {
+            room.spend(0, hello.domains.iter().map(hello_bytes).sum());
+        }
         for (index, domain) in (0..).zip(&mut self.domains) {
             let judged =
                 domain.judge(self.role, self.peer, self.nonce, snapshot).map_err(SessionError::Store)?;
@@ -333,19 +336,24 @@ struct Room {
     bytes: usize,
     rows: usize,
     parts: usize,
+    /// Devices that the frame names so far.
+    devices: BTreeSet<DeviceId>,
 }
 
 impl Default for Room {
     fn default() -> Self {
         // Half of the rows a frame may hold: a domain that starts below the
         // mark may overshoot by one page.
-        Self { bytes: FRAME_BYTES_TARGET, rows: FRAME_ROWS_MAX / 2, parts: FRAME_PARTS_MAX }
+        Self { bytes: FRAME_BYTES_TARGET, rows: FRAME_ROWS_MAX / 2, parts: FRAME_PARTS_MAX, devices: BTreeSet::new() }
     }
 }
 
 impl Room {
     fn is_full(&self) -> bool {
-        self.bytes == 0 || self.rows == 0 || self.parts == 0
+        // Somebody may have made up authors, to fill frames with their names
+        // that nobody can read.
+        let named_out = self.devices.len() + ANCESTRY_DEVICES_MAX >= FRAME_DEVICES_MAX;
+        self.bytes == 0 || self.rows == 0 || self.parts == 0 || named_out
     }
 
     fn spend(&mut self, rows: usize, bytes: usize) {
@@ -358,12 +366,19 @@ impl Room {
         self.parts = self.parts.saturating_sub(1);
     }
 
+    /// Makes room for the name of a device.
+    fn spend_name(&mut self, device: DeviceId) {
+        self.devices.insert(device);
+    }
+
     fn spend_record(&mut self, record: &Record) {
         /// Stamp, author and the CBOR around a record, rounded up.
         const AROUND: usize = 24;
         let value = record.value.as_ref().map_or(0, Vec::len);
         let seen = record.version.seen.entries().len() * 12;
         self.spend(1, AROUND + record.key.as_str().len() + value + seen);
+        self.spend_name(record.version.stamp.device);
+        self.devices.extend(record.version.seen.entries().iter().map(|(device, _)| *device));
     }
 
     /// Whether a record fits beside what the frame holds already. Into a frame
@@ -385,5 +400,78 @@ fn moves<S: Snapshot>(
     Ok(snapshot.cursor(peer, domain)?.as_ref() != Some(cursor))
 }
 
+/// The length of a domain in a Hello, rounded up.
+fn hello_bytes(domain: &HelloDomain) -> usize {
+    /// Two byte strings of 16 and six numbers of 8, each with its head.
+    const FIXED: usize = 2 * 17 + 6 * 9 + 4;
+    let after = domain.cursor.as_ref().and_then(|cursor| cursor.after.as_ref());
+    FIXED + after.map_or(0, |key| key.as_str().len() + 3)
+}
+
 /// What a frame may hold beside one value of the largest size.
 const AROUND_A_VALUE: usize = FRAME_BYTES_MAX - VALUE_BYTES_MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Key;
+    use crate::stamp::{Ancestry, Hlc, Stamp};
+
+    fn device(n: usize) -> DeviceId {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        DeviceId(bytes)
+    }
+
+    /// A record whose authors nobody has heard of.
+    fn made_up(n: usize, value: usize) -> Record {
+        let first = n * (ANCESTRY_DEVICES_MAX + 1);
+        let seen = (1..=ANCESTRY_DEVICES_MAX).map(|more| (device(first + more), Hlc(1))).collect();
+        let stamp = Stamp { time: Hlc(2), device: device(first) };
+        Record::new(Key::new(format!("{n}")).unwrap(), Some(vec![0; value]), stamp, Ancestry::from_entries(seen))
+    }
+
+    fn frame(records: Vec<Record>, hello: Option<Hello>) -> Vec<u8> {
+        let part = crate::wire::frame::Part { records, ..Default::default() };
+        crate::wire::frame::Response::Exchange(Frame { session: 1, hello, parts: vec![part] }).encode()
+    }
+
+    #[test]
+    fn a_frame_names_as_many_devices_as_the_other_side_reads() {
+        let mut room = Room::default();
+        let mut records = Vec::new();
+        loop {
+            let record = made_up(records.len(), 1);
+            if !room.takes(&record) {
+                break;
+            }
+            room.spend_record(&record);
+            records.push(record);
+        }
+        assert!(room.devices.len() > FRAME_DEVICES_MAX - 2 * (ANCESTRY_DEVICES_MAX + 1));
+        assert!(crate::wire::frame::Response::decode(&frame(records, None)).is_ok());
+    }
+
+    #[test]
+    fn the_largest_record_waits_for_a_frame_without_a_long_hello() {
+        let domain = |n: usize| HelloDomain {
+            domain: DomainId([n as u8; 16]),
+            print: ByteArray16::new([0; 16]),
+            items: u64::MAX,
+            live: u64::MAX,
+            epoch: u64::MAX,
+            head: u64::MAX,
+            cursor: Some(Cursor { epoch: u64::MAX, seq: u64::MAX, after: None }.into()),
+        };
+        for count in [0, 1, 200, 300, 400, 600, DOMAINS_MAX] {
+            let domains: Vec<_> = (0..count).map(domain).collect();
+            let mut room = Room::default();
+            room.spend(0, domains.iter().map(hello_bytes).sum());
+            let hello = Hello { nonce: [0; 8], compare: false, domains: Bounded::truncating(domains) };
+            let record = made_up(0, VALUE_BYTES_MAX);
+            let records = if room.takes(&record) { vec![record] } else { Vec::new() };
+            assert_eq!(records.is_empty(), count > 300, "{count} domains");
+            assert!(frame(records, Some(hello)).len() <= FRAME_BYTES_MAX, "{count} domains");
+        }
+    }
+}

@@ -193,8 +193,7 @@ impl Domain {
         if self.their_done.is_some() {
             // All that the other side could serve has been served: what is
             // still wanted, it cannot read itself. The cursor stays behind it.
-            self.wanted.clear();
-            if self.to_want.is_empty() {
+            if !std::mem::take(&mut self.wanted).is_empty() {
                 self.pending = None;
             }
         }

@@ -181,6 +181,7 @@ impl Log {
                         }
                         None if !room.is_full() => {
                             room.spend(1, HEAD_BYTES);
+                            room.spend_name(item.version.stamp.device);
                             heads.push(Head::new(key, &item.version));
                         }
                         Some(_) | None => break 'rows,

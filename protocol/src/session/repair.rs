@@ -96,6 +96,7 @@ impl Repair {
                 let heads = items.iter().map(|item| Head::new(key_hash(domain, &item.key), &item.version));
                 let leaf = Leaf { range, heads: heads.collect() };
                 room.spend(1 + leaf.heads.len(), RANGE_BYTES + leaf.heads.len() * HEAD_BYTES);
+                leaf.heads.iter().for_each(|head| room.spend_name(head.stamp.device));
                 part.leaves.push(leaf);
             } else {
                 let children = snapshot.children(domain, range)?;

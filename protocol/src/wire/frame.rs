@@ -409,6 +409,8 @@ impl WireFrame {
             rows += part.records.len()
                 + part.want.len()
                 + part.delta.as_ref().map_or(0, |delta| delta.heads.len());
+            // Each costs its reader a few rows of the store, however short it is.
+            rows += part.ranges.len() + part.leaves.len();
             rows += part.leaves.iter().map(|leaf| leaf.heads.len()).sum::<usize>();
         }
         if rows > FRAME_ROWS_MAX {
