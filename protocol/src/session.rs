@@ -24,8 +24,8 @@ use thiserror::Error;
 use crate::fault::PeerFault;
 use crate::id::{DeviceId, DomainId};
 use crate::limits::{
-    ANCESTRY_DEVICES_MAX, DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_DEVICES_MAX, FRAME_BYTES_TARGET, FRAME_PARTS_MAX, FRAME_ROWS_MAX, SESSION_FRAMES_MAX,
-    VALUE_BYTES_MAX,
+    ANCESTRY_DEVICES_MAX, DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, FRAME_DEVICES_MAX,
+    FRAME_PARTS_MAX, FRAME_ROWS_MAX, SESSION_FRAMES_MAX, VALUE_BYTES_MAX,
 };
 use crate::record::Record;
 use crate::snapshot::{Batch, Cursor, Snapshot};
@@ -344,7 +344,12 @@ impl Default for Room {
     fn default() -> Self {
         // Half of the rows a frame may hold: a domain that starts below the
         // mark may overshoot by one page.
-        Self { bytes: FRAME_BYTES_TARGET, rows: FRAME_ROWS_MAX / 2, parts: FRAME_PARTS_MAX, devices: BTreeSet::new() }
+        Self {
+            bytes: FRAME_BYTES_TARGET,
+            rows: FRAME_ROWS_MAX / 2,
+            parts: FRAME_PARTS_MAX,
+            devices: BTreeSet::new(),
+        }
     }
 }
 
@@ -428,7 +433,12 @@ mod tests {
         let first = n * (ANCESTRY_DEVICES_MAX + 1);
         let seen = (1..=ANCESTRY_DEVICES_MAX).map(|more| (device(first + more), Hlc(1))).collect();
         let stamp = Stamp { time: Hlc(2), device: device(first) };
-        Record::new(Key::new(format!("{n}")).unwrap(), Some(vec![0; value]), stamp, Ancestry::from_entries(seen))
+        Record::new(
+            Key::new(format!("{n}")).unwrap(),
+            Some(vec![0; value]),
+            stamp,
+            Ancestry::from_entries(seen),
+        )
     }
 
     fn frame(records: Vec<Record>, hello: Option<Hello>) -> Vec<u8> {

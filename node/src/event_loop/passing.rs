@@ -17,7 +17,7 @@ use crate::events::Event;
 use crate::failure::{Failure, Kind};
 use crate::passes::{self, Advance, Answered, PassError, Pushing};
 use crate::request::{SyncOutcome, VerifyDomain};
-use crate::state::{PassEnd, PushEnd};
+use crate::state::{DEBOUNCE, PassEnd, PushEnd};
 use crate::swarm::Protocol;
 use crate::swarm::exchange::{Reply as Answer, RequestError};
 
@@ -43,6 +43,8 @@ pub(super) struct Passing {
     answering: BTreeMap<DeviceId, usize>,
     waiters: Vec<Waiter>,
     comparing: Vec<Comparing>,
+    /// Devices that were too busy to compare, and when to ask them again.
+    compare_again: BTreeMap<DeviceId, Duration>,
     failures: BTreeMap<DeviceId, Failure>,
 }
 
@@ -451,6 +453,12 @@ impl EventLoop {
     }
 
     fn end_compare(&mut self, device: DeviceId, result: Result<Outcome, Failure>) {
+        if result.as_ref().is_err_and(|failure| failure.kind == Kind::Busy) {
+            // Most likely it has not heard us out yet. Whoever waits gives up
+            // by itself.
+            self.passing.compare_again.insert(device, self.now() + DEBOUNCE);
+            return;
+        }
         for comparing in &mut self.passing.comparing {
             if comparing.missing.remove(&device) {
                 comparing.compared.push((device, result.clone()));
@@ -522,11 +530,20 @@ impl EventLoop {
 
     pub(super) fn passing_deadline(&self) -> Option<Duration> {
         let waiters = self.passing.waiters.iter().map(|waiter| waiter.until);
-        waiters.chain(self.passing.comparing.iter().map(|comparing| comparing.until)).min()
+        let comparing = self.passing.comparing.iter().map(|comparing| comparing.until);
+        waiters.chain(comparing).chain(self.passing.compare_again.values().copied()).min()
     }
 
     /// Answers those who have waited long enough.
     pub(super) fn passing_timeout(&mut self, now: Duration) {
+        let again = self.passing.compare_again.iter().filter(|(_, at)| **at <= now);
+        let again: Vec<_> = again.map(|(device, _)| *device).collect();
+        for device in again {
+            self.passing.compare_again.remove(&device);
+            if self.state.is_greeted(device) {
+                self.compare_if_asked(device);
+            }
+        }
         for waiter in self.passing.waiters.iter_mut().filter(|waiter| waiter.until <= now) {
             let begun = waiter.until == waiter.since;
             for device in std::mem::take(&mut waiter.missing) {
@@ -567,7 +584,7 @@ fn failed(device: DeviceId, failure: Failure) -> SyncReport {
 
 fn removed() -> Failure {
     Failure::new(Kind::Revoked, "That device has removed this one. Your data here is kept.")
-        .hint("Pair the two again:  kinsync pair")
+        .hint(super::RENEW)
 }
 
 /// Both sides' numbers as they compared them: those of now may be others.
