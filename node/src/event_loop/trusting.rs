@@ -184,8 +184,11 @@ impl EventLoop {
         for device in removers {
             self.state.handle_removed_by(device);
         }
-        // Devices that were connected as strangers, and are trusted now.
+        // Devices that were connected or seen as strangers, and are trusted now.
         for device in trusted.difference(&before) {
+            for place in self.swarm.behaviour().discovery.places(device).into_iter().rev() {
+                self.links.note_sighting(*device, place);
+            }
             self.admit_connected(*device);
         }
         let control = self.control.clone();
