@@ -1,12 +1,21 @@
 //! The real `kinsync` binary, as people and scripts meet it.
 
-mod contract;
-mod demo;
 mod device;
+mod library;
+mod node;
+mod proxy;
 
+mod codes;
+mod contract;
+mod crash;
+mod demo;
 mod help;
 mod home;
 mod import;
+#[cfg(target_os = "linux")]
+mod lan;
 mod network;
 mod records;
+mod revoking;
+mod traffic;
 mod usage;

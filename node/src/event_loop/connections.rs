@@ -59,9 +59,15 @@ impl Connections {
 
     /// How many networks this device is on, not counting itself.
     pub(super) fn interfaces(&self) -> usize {
-        let ips =
-            self.listening.iter().filter(|address| reach(address) != Some(Reach::Loopback)).filter_map(ip);
-        ips.collect::<BTreeSet<_>>().len()
+        let ips: BTreeSet<_> = self
+            .listening
+            .iter()
+            .filter(|address| reach(address) != Some(Reach::Loopback))
+            .filter_map(ip)
+            .collect();
+        // A network has an address of each family, or of one.
+        let old = ips.iter().filter(|ip| ip.is_ipv4()).count();
+        old.max(ips.len() - old)
     }
 
     /// Remembers where a device was seen, for the next dial.

@@ -1,0 +1,91 @@
+//! What a sync costs on the wire, counted outside of both processes.
+
+use crate::library;
+use crate::node::{Node, pair};
+use crate::proxy::Proxy;
+
+/// What one edit may cost, with everything that goes with it.
+const EDIT_BYTES_MAX: u64 = 8 * 1024;
+
+/// What a pass may cost that finds nothing to do. Half of it is encryption and
+/// the frames around the two messages.
+const NOTHING_BYTES_MAX: u64 = 1024;
+
+/// P22, P25: one edit among 5,000 messages costs what was edited, and a sync of
+/// nothing costs next to nothing.
+#[test]
+fn an_edit_costs_what_was_edited() {
+    let (desktop, laptop) = (Node::on_loopback("desktop"), Node::on_loopback("laptop"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    library::chat(folder.path(), "Pilot", 0..5_000, 200);
+    library::import(&desktop, folder.path());
+    assert_eq!(desktop.count("messages"), 5_000);
+
+    let wire = Proxy::to(desktop.address());
+    pair(&desktop, &laptop, Some(&wire.multiaddr()));
+    laptop.wait_until_equal(1);
+    assert!(wire.passed() > 1 << 20, "the first sync did not pass here");
+
+    let before = wire.passed();
+    assert_eq!(laptop.json(&["sync", "desktop", "--wait"])["peers"][0]["outcome"], "equal");
+    let nothing = wire.passed() - before;
+    assert!(nothing < NOTHING_BYTES_MAX, "a sync of nothing took {nothing} bytes");
+
+    for (writer, reader, peer) in [(&desktop, &laptop, "laptop"), (&laptop, &desktop, "desktop")] {
+        let before = wire.passed();
+        let value = format!(r#"{{"mes":"edited for {peer}"}}"#);
+        writer.put("messages", "Pilot/log/1795000002000-u0", &value);
+        assert_eq!(writer.json(&["sync", peer, "--wait"])["peers"][0]["outcome"], "equal");
+        let edit = wire.passed() - before;
+        assert!(edit < EDIT_BYTES_MAX, "one edit took {edit} bytes");
+        assert_eq!(reader.device().print(["get", "messages", "Pilot/log/1795000002000-u0"]), value);
+    }
+    assert_eq!(laptop.count("messages"), 5_000, "an edit is no new message");
+    assert_eq!(wire.accepted(), 1);
+}
+
+/// D7, F14, F17: turns that two devices add to one chat while apart are all
+/// kept, in one order.
+#[test]
+fn turns_added_apart_are_all_kept() {
+    let (mut desktop, mut laptop) = (Node::on_loopback("desktop"), Node::on_loopback("laptop"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    library::chat(folder.path(), "Pilot", 0..50, 40);
+    library::import(&desktop, folder.path());
+    pair(&desktop, &laptop, Some(desktop.address()));
+    laptop.wait_until_equal(1);
+
+    desktop.down();
+    laptop.down();
+    // Each application goes on with its own copy of the file.
+    library::chat(folder.path(), "Pilot", (0..50).chain((50..70).step_by(2)), 40);
+    library::import(&desktop, folder.path());
+    library::chat(folder.path(), "Pilot", (0..50).chain((51..71).step_by(2)), 40);
+    library::import(&laptop, folder.path());
+    assert_eq!((desktop.count("messages"), laptop.count("messages")), (60, 60));
+
+    desktop.up();
+    laptop.up();
+    laptop.wait_until_equal(1);
+    assert_eq!(laptop.count("messages"), 70);
+    laptop.assert_same_list(&desktop, "messages");
+    let turns = |node: &Node| -> Vec<String> {
+        let listed = node.device().print(["list", "messages", "--json"]);
+        let ids =
+            listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("an object"));
+        let mut turns: Vec<(String, String)> = ids
+            .map(|row| {
+                let id = row["id"].as_str().expect("an id").to_owned();
+                let value = node.device().print(["get", "messages", &id]);
+                let value: serde_json::Value = serde_json::from_str(&value).expect("an object");
+                let text = value["mes"].as_str().expect("text");
+                let turn = text.split(' ').next().expect("it begins with its number");
+                (value["order"].as_str().expect("an order").to_owned(), turn.to_owned())
+            })
+            .collect();
+        turns.sort();
+        turns.into_iter().map(|(_, turn)| turn).collect()
+    };
+    let expected: Vec<String> = (0..70).map(|turn| turn.to_string()).collect();
+    assert_eq!(turns(&laptop), expected);
+}
