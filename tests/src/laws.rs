@@ -181,11 +181,11 @@ impl Laws {
             return violated("an edit beats what was shown", text);
         }
         let time = version.stamp.time;
-        let tame = wall.0 + CLOCK_FOLLOW_MILLIS_MAX;
+        let tame = Hlc::at(UnixMillis(wall.0 + CLOCK_FOLLOW_MILLIS_MAX));
         if time <= mirror.issued {
             return violated("a device never gives a time twice", format!("{place:?} {version:?}"));
         }
-        if time.wall().0 <= tame {
+        if time <= tame {
             mirror.issued = time;
         }
         Ok(())

@@ -8,6 +8,7 @@ use ed25519_dalek::SigningKey;
 use fastrand::Rng;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Key;
+use kinsync_protocol::wire::frame::{Request, Response};
 
 use crate::device::{Clock, Device, Durability, Habits, Mail, Out};
 use crate::disk::{Disk, Place};
@@ -592,6 +593,16 @@ const DOMAINS: [&str; 3] = ["messages", "settings", "characters"];
 fn turn(key: &str, chat: usize) -> Option<u64> {
     let rest = key.strip_prefix(&format!("chat/{chat}/"))?;
     rest.split('/').next()?.parse().ok()
+}
+
+/// What a sync message says, for people.
+fn said(mail: &Mail) -> String {
+    let text = match (mail.trust, mail.answer) {
+        (true, _) => return String::new(),
+        (false, false) => format!("{:?}", Request::decode(&mail.bytes)),
+        (false, true) => format!("{:?}", Response::decode(&mail.bytes)),
+    };
+    text.chars().take(2_000).collect()
 }
 
 fn kind(mail: &Mail) -> &'static str {
