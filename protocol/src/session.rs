@@ -31,7 +31,7 @@ use crate::record::Record;
 use crate::snapshot::{Batch, Cursor, Snapshot};
 use crate::sums::{Nonce, root_print};
 use crate::wire::Bounded;
-use crate::wire::frame::{ByteArray16, Frame, Hello, HelloDomain};
+use crate::wire::frame::{ByteArray16, Frame, Hello, HelloDomain, Part};
 
 mod domain;
 mod log;
@@ -66,6 +66,8 @@ pub struct Session {
     frames: u32,
     /// Whether the last frame taken said anything.
     heard: bool,
+    /// Frames taken in a row that said nothing.
+    unheard: u32,
     finished: bool,
     received: u64,
     sent: u64,
@@ -157,6 +159,7 @@ impl Session {
             domains: Vec::new(),
             frames: 0,
             heard: false,
+            unheard: 0,
             finished: false,
             received: 0,
             sent: 0,
@@ -203,6 +206,7 @@ impl Session {
             return Err(PeerFault::TooMany { what: "frames in one session" }.into());
         }
         self.heard = frame.hello.is_some() || frame.parts.iter().any(|part| !part.is_empty());
+        self.unheard = if self.heard { 0 } else { self.unheard.saturating_add(1) };
         if let Some(hello) = frame.hello {
             self.meet(hello, snapshot)?;
         } else if self.domains.iter().any(|domain| !domain.met) {
@@ -258,10 +262,11 @@ impl Session {
             }
         }
         self.frames = self.frames.saturating_add(1);
-        let silent = frame.parts.is_empty() && !self.heard;
+        let says_more = frame.parts.iter().any(Part::says_more_than_done);
+        let silent = !self.heard && (frame.parts.is_empty() || !says_more && self.unheard > 1);
         let settled = self.domains.iter().all(Domain::is_settled) && frame.parts.is_empty();
-        // Two silent sides have nothing left to try: the rest waits for the
-        // next session.
+        // Two silent sides have nothing left to try, nor has one that only
+        // repeats itself: the rest waits for the next session.
         if self.role == Role::Initiator && (self.compare || settled || silent || self.finished) {
             self.finished = true;
         } else {

@@ -35,6 +35,16 @@ struct Cost {
 
 /// Runs a session to its end, every frame through its encoding.
 fn sync(laptop: &mut Model, phone: &mut Model, compare: bool) -> Cost {
+    sync_while(laptop, phone, compare, |_, _, _| ())
+}
+
+/// The same, while something happens each time that a request is under way.
+fn sync_while(
+    laptop: &mut Model,
+    phone: &mut Model,
+    compare: bool,
+    mut meanwhile: impl FnMut(usize, &mut Model, &mut Model),
+) -> Cost {
     let mut cost = Cost::default();
     let mut initiator = Session::initiate(phone.device, 1, [7; 8], compare);
     let mut frame = initiator.open(laptop).unwrap();
@@ -44,6 +54,8 @@ fn sync(laptop: &mut Model, phone: &mut Model, compare: bool) -> Cost {
         assert!(bytes.len() <= FRAME_BYTES_MAX);
         cost.bytes += bytes.len();
         cost.round_trips += 1;
+        assert!(cost.round_trips < 1_000, "a session without end");
+        meanwhile(cost.round_trips, laptop, phone);
         let Ok(Request::Exchange(received)) = Request::decode(&bytes) else { panic!("not an exchange") };
         let responder = responder
             .get_or_insert_with(|| Session::respond(laptop.device, &received).expect("a Hello first"));
@@ -258,6 +270,28 @@ fn two_busy_devices_meet() {
         phone.write(messages(), key(round + 1), value(round + 6), UnixMillis(round as u64 * 10));
         let cost = sync(&mut phone, &mut laptop, false);
         assert!(cost.outcome.is_equal(), "round {round}");
+        assert_equal(&laptop, &phone);
+    }
+}
+
+/// F14: the other side has said that all is equal when a write comes in
+/// between, and has no cursor from which the log could be followed.
+#[test]
+fn a_write_while_the_hello_travels_arrives_in_the_same_session() {
+    for (writes, domains) in [(1, 1), (2, 2), (3, 1)] {
+        let (mut laptop, mut phone) = synced(20);
+        laptop.cursors.clear();
+        phone.cursors.clear();
+        let cost = sync_while(&mut laptop, &mut phone, false, |round, laptop, phone| {
+            if round <= writes {
+                laptop.write(messages(), key(round), value(round + 50), UnixMillis(5_000));
+            }
+            if domains == 2 && round == 1 {
+                phone.write(DomainId::of("settings"), key(round), value(1), UnixMillis(5_000));
+            }
+        });
+        assert!(cost.outcome.is_equal(), "{writes} writes: {cost:?}");
+        assert!(cost.round_trips <= 12, "{writes} writes: {cost:?}");
         assert_equal(&laptop, &phone);
     }
 }

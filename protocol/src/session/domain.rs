@@ -161,7 +161,12 @@ impl Domain {
         nonce: Nonce,
         snapshot: &S,
     ) -> Result<Option<Batch>, SessionError<S::Error>> {
-        if part.says_more_than_done() {
+        let moved_on = match (&self.status, &part.done) {
+            // Written to since: the other side waits for an answer to that.
+            (Status::Equal { print, .. }, Some(done)) => done.root_print() != *print,
+            (Status::Equal { .. } | Status::Open | Status::GivenUp, _) => false,
+        };
+        if moved_on || part.says_more_than_done() {
             self.status = Status::Open;
         }
         for record in &part.records {
