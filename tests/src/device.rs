@@ -105,6 +105,13 @@ pub enum Effect {
         /// What the other side held when it sent its last frame.
         theirs: u64,
     },
+    /// A session that it had opened takes long.
+    Lasts {
+        /// What it has cost so far.
+        cost: Cost,
+        /// Records that it has moved.
+        moved: u64,
+    },
     /// A session that it had opened came to its end.
     Finished {
         /// The other side.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinsync_protocol::id::DomainId;
-use kinsync_protocol::limits::CLOCK_FOLLOW_MILLIS_MAX;
+use kinsync_protocol::limits::{CLOCK_FOLLOW_MILLIS_MAX, DOMAINS_MAX};
 use kinsync_protocol::record::Version;
 use kinsync_protocol::snapshot::Snapshot;
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
@@ -153,8 +153,9 @@ impl Laws {
                 if self.quiet && (cost.round_trips != 1 || cost.bytes > 100 + 160 * domains) {
                     return violated("equal devices exchange one round trip", format!("{cost:?}"));
                 }
-                bounded(cost, outcome.sent + outcome.received, outcome.domains.len() as u64)
+                bounded(cost, outcome.sent + outcome.received, domains)
             }
+            Effect::Lasts { cost, moved } => bounded(cost, *moved, DOMAINS_MAX as u64),
             Effect::Accused { peer, fault } => {
                 violated("no honest peer is accused", format!("device {at} of device {peer}: {fault}"))
             }

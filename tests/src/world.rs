@@ -358,13 +358,8 @@ impl<D: Disk> World<D> {
             return Ok(());
         }
         self.trace.note(self.now, to, &mail.bytes, || {
-            format!(
-                "gets {} {} of device {}, {} bytes",
-                kind(&mail),
-                mail.number,
-                mail.from,
-                mail.bytes.len()
-            )
+            let (number, from, bytes) = (mail.number, mail.from, mail.bytes.len());
+            format!("gets {} {number} of device {from}, {bytes} bytes{}", kind(&mail), said(&mail))
         });
         self.with(to, |device, now, out| device.receive(mail, now, out))
     }
@@ -599,8 +594,8 @@ fn turn(key: &str, chat: usize) -> Option<u64> {
 fn said(mail: &Mail) -> String {
     let text = match (mail.trust, mail.answer) {
         (true, _) => return String::new(),
-        (false, false) => format!("{:?}", Request::decode(&mail.bytes)),
-        (false, true) => format!("{:?}", Response::decode(&mail.bytes)),
+        (false, false) => format!(": {:?}", Request::decode(&mail.bytes)),
+        (false, true) => format!(": {:?}", Response::decode(&mail.bytes)),
     };
     text.chars().take(2_000).collect()
 }

@@ -17,6 +17,9 @@ use crate::planted::Planted;
 /// How long after the last push a session proves that all is equal.
 const QUIET: u64 = 2_000;
 
+/// Round trips after which the laws look at a session before it ends.
+const LONG: u64 = 20;
+
 /// Rows of the arrival log that one push covers.
 const PUSH_ROWS: usize = 64;
 
@@ -137,6 +140,11 @@ impl<D: Disk> Device<D> {
         let bytes = Request::Exchange(frame).encode();
         talk.cost.round_trips += 1;
         talk.cost.bytes += bytes.len() as u64;
+        if talk.cost.round_trips > LONG {
+            let outcome = talk.session.outcome();
+            let moved = outcome.sent + outcome.received;
+            out.effects.push(Effect::Lasts { cost: talk.cost, moved });
+        }
         self.ask(peer, bytes, What::Session(talk), now, out);
     }
 
