@@ -74,7 +74,10 @@ impl Pairing<'_> {
     async fn next<T>(&mut self, meanwhile: impl Future<Output = T>) -> Result<Heard<T>> {
         tokio::select! {
             biased;
-            () = super::interrupted() => Err(self.cancel(Failure::stopped(format!("Stopped. {}", self.when_stopped))).await),
+            () = super::interrupted() => {
+                let stopped = Failure::stopped(format!("Stopped. {}", self.when_stopped));
+                Err(self.cancel(stopped).await)
+            }
             () = until(self.run.timeout) => Err(self.cancel(self.too_long()).await),
             event = Self::own(&mut self.events, self.number) => {
                 let event = event?;

@@ -1,10 +1,10 @@
 //! Setting a home up, and opening it.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_store::{Commit, Job, OpenError, Options, Store};
-use tokio::{sync::watch, task};
+use tokio::{sync::watch, task, time::sleep};
 
 use super::{Control, Names, Shared, version_name};
 use crate::{
@@ -18,6 +18,13 @@ use crate::{
     identity::Identity,
     storage::Storage,
 };
+
+/// How often a store that somebody holds is tried again: a node that has been
+/// told to stop closes its socket first and its store a moment later.
+const LOCKED_TRIES: u32 = 40;
+
+/// How long between two tries.
+const LOCKED_WAIT: Duration = Duration::from_millis(50);
 
 impl Control {
     /// Sets a home up: identity, settings and an empty store. A home that has
@@ -50,8 +57,15 @@ impl Control {
 
     /// As [`Control::open`], by another clock than the machine's.
     pub async fn open_at(home: &Home, clock: Clock) -> Result<Self, Failure> {
-        let home = home.clone();
-        let control = blocking(move || open(home, clock)).await?;
+        let mut tries = LOCKED_TRIES;
+        let control = loop {
+            let (home, clock) = (home.clone(), clock.clone());
+            match blocking(move || open(home, clock)).await {
+                Err(failure) if failure.kind == Kind::StoreLocked && tries > 0 => tries -= 1,
+                opened => break opened?,
+            }
+            sleep(LOCKED_WAIT).await;
+        };
         control.refresh_names().await?;
         Ok(control)
     }
