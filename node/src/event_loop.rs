@@ -52,6 +52,13 @@ const BEAT: Duration = Duration::from_secs(5);
 /// missing: an announcement may have been lost, or an interface been away.
 const RESCAN_EVERY: Duration = Duration::from_secs(60);
 
+/// How long a node that stops waits for answers to get out: they are small,
+/// and people wait for the end.
+const ANSWERS_OUT: Duration = Duration::from_millis(50);
+
+/// How long it waits for its connections to close.
+const CLOSED: Duration = Duration::from_millis(250);
+
 /// What the loop is made of.
 pub(crate) struct Parts {
     /// The node without its loop, so that the loop does not keep itself alive.
@@ -167,7 +174,36 @@ impl EventLoop {
         self.control.events().publish(Event::Stopping);
         // What runs commits or fails by itself; the store finishes it.
         self.work.shutdown().await;
+        self.leave().await;
         info!("the node has stopped");
+    }
+
+    /// Lets the last answers out, then closes every connection: whoever is on
+    /// the other side knows at once, and need not find out by silence.
+    async fn leave(&mut self) {
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        if peers.is_empty() {
+            return;
+        }
+        self.drive(ANSWERS_OUT).await;
+        for peer in peers {
+            // Gone already, which is what is wanted.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        self.drive(CLOSED).await;
+    }
+
+    /// Runs the network alone, for this long or until nobody is connected.
+    async fn drive(&mut self, limit: Duration) {
+        let end = tokio::time::sleep(limit);
+        tokio::pin!(end);
+        while self.swarm.connected_peers().next().is_some() {
+            tokio::select! {
+                biased;
+                () = &mut end => return,
+                _ = self.swarm.select_next_some() => {}
+            }
+        }
     }
 
     fn now(&self) -> Duration {
