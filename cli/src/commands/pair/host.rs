@@ -14,7 +14,7 @@ use crate::args::Pair;
 use crate::commands::Run;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, WIDTH, ask, clean, wrap};
-use crate::reach::Class;
+use crate::reach::{Class, Node};
 
 /// A code that lets anybody in unasked must not stay open for long.
 const UNASKED_LIFETIME_MAX: Duration = Duration::from_secs(600);
@@ -23,13 +23,20 @@ const UNASKED_LIFETIME_MAX: Duration = Duration::from_secs(600);
 const USUAL_PORT: &str = "7842";
 
 /// Opens a code and stays until a device is paired or the code is gone.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what concerns other things passes by")]
 pub(crate) async fn run(run: &Run, args: Pair) -> Result<()> {
     if run.out.yes() && args.expires > UNASKED_LIFETIME_MAX {
         return Err(Failure::usage("With --yes a code lasts at most 10 minutes.")
             .hint("Whoever has it comes in unasked: use a shorter --expires."));
     }
     let node = run.reach(Class::Bounded).await?;
+    let ended = hold(run, &args, &node).await;
+    // After a failure too: a node of its own has the other device to tell.
+    let closed = node.close().await;
+    ended.and(closed)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "what concerns other things passes by")]
+async fn hold(run: &Run, args: &Pair, node: &Node) -> Result<()> {
     let events = node.events().await?;
     let opened = node
         .ask(PairOpen {
@@ -40,10 +47,10 @@ pub(crate) async fn run(run: &Run, args: Pair) -> Result<()> {
         })
         .await?;
     let mut pairing =
-        Pairing { run, node: &node, events, number: opened.pairing, when_stopped: "The code is void." };
+        Pairing { run, node, events, number: opened.pairing, when_stopped: "The code is void." };
     let me = node.ask(Status {}).await?.me;
     let name = args.label.as_deref().unwrap_or(&me.name);
-    show(run.out, &args, &opened, &format!("{}  {}", clean(name), me.id))?;
+    show(run.out, args, &opened, &format!("{}  {}", clean(name), me.id))?;
 
     let mut countdown = Countdown::new(run.out, opened.expires_at);
     let event = loop {
@@ -72,7 +79,7 @@ pub(crate) async fn run(run: &Run, args: Pair) -> Result<()> {
     if let Event::Paired { peer, .. } = &event {
         paired(run.out, &event, peer)?;
     }
-    node.close().await
+    Ok(())
 }
 
 /// Asks the person, or the program, until there is a clear answer. Returns
@@ -193,6 +200,13 @@ impl Countdown {
         if std::mem::take(&mut self.is_shown) {
             drop(write!(io::stderr(), "\r\u{1b}[K"));
         }
+    }
+}
+
+impl Drop for Countdown {
+    /// What is said next, a failure for example, begins a line.
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -10,19 +10,25 @@ use crate::args::Join;
 use crate::commands::Run;
 use crate::failure::Result;
 use crate::output::clean;
-use crate::reach::Class;
+use crate::reach::{Class, Node};
 
 /// Looks for the device that shows the code and stays until it has answered.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what concerns other things passes by")]
 pub(crate) async fn run(run: &Run, args: Join) -> Result<()> {
     let code = code::typed(args.code)?;
     let node = run.reach(Class::Bounded).await?;
-    let events = node.events().await?;
     let ask = PairJoin { code, addr: args.addr, label: args.label, role: args.role.map(role) };
+    let ended = enter(run, &node, ask).await;
+    let closed = node.close().await;
+    ended.and(closed)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "what concerns other things passes by")]
+async fn enter(run: &Run, node: &Node, ask: PairJoin) -> Result<()> {
+    let events = node.events().await?;
     let joining = node.ask(ask).await?;
     run.out.note("Looking for the other device…");
     let mut pairing =
-        Pairing { run, node: &node, events, number: joining.pairing, when_stopped: "Nobody is trusted." };
+        Pairing { run, node, events, number: joining.pairing, when_stopped: "Nobody is trusted." };
     loop {
         let Heard::Event(event) = pairing.next(future::pending::<()>()).await? else { continue };
         match &event {
@@ -40,8 +46,7 @@ pub(crate) async fn run(run: &Run, args: Join) -> Result<()> {
                 }
             }
             Event::Paired { peer, .. } => {
-                paired(run.out, &event, peer)?;
-                return node.close().await;
+                return paired(run.out, &event, peer);
             }
             _ => {}
         }
