@@ -313,6 +313,10 @@ impl NodeState {
             {
                 *due = (*due).max(now + self.interval);
             }
+            // A domain that came up too late for this pass, so no push reaches it.
+            if peer.pushes.values().any(|push| push.dirty && push.acked.is_none()) {
+                peer.pass_by(now + DEBOUNCE);
+            }
             peer.failures = 0;
         }
         self.last_success = Some(now);
@@ -332,9 +336,8 @@ impl NodeState {
             push.dirty = true;
             match push.acked {
                 Some(_) => Self::push(&mut self.actions, *device, domain, push),
-                None if matches!(peer.pass, Pass::Idle { .. }) => peer.pass_by(now + DEBOUNCE),
-                // The pass that runs may have passed the domain already.
-                None => peer.pass = Pass::Running { again: true },
+                // What a pass that runs does not reach is seen to when it ends.
+                None => peer.pass_by(now + DEBOUNCE),
             }
         }
     }

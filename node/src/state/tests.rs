@@ -117,7 +117,8 @@ fn a_change_that_no_push_can_carry_waits_for_a_pass() {
     assert_eq!(drain(&mut state, at(300)), [Action::Pass(PHONE)]);
     state.handle_committed(other, at(310));
     state.handle_pass_ended(PHONE, PassEnd::Equal, at(320));
-    assert_eq!(drain(&mut state, at(320)), [Action::Pass(PHONE)]);
+    state.handle_equal(PHONE, &[(DOMAIN, 5)], at(320));
+    assert_eq!(drain(&mut state, at(520)), [Action::Pass(PHONE)]);
 }
 
 /// P33: a device that was removed stops trying.
@@ -267,4 +268,28 @@ fn a_change_is_not_lost_behind_an_older_proof() {
     state.handle_committed(NEW, at(100));
     state.handle_equal(PHONE, &[(DOMAIN, 5), (NEW, 0)], at(101));
     assert_eq!(drain(&mut state, at(101)), [Action::Push { device: PHONE, domain: NEW, acked: 0 }]);
+}
+
+/// P25: what the first pass itself brings calls for no second one; a domain
+/// that comes up too late for it does.
+#[test]
+fn what_a_pass_brings_calls_for_no_other_pass() {
+    const NEW: DomainId = DomainId([8; 16]);
+    let mut state = node(LAPTOP, PHONE);
+    drain(&mut state, at(0));
+    state.handle_connected(PHONE, true, at(0));
+    state.handle_greeted(PHONE, at(0));
+    assert_eq!(drain(&mut state, at(0)), [Action::Greet(PHONE), Action::Pass(PHONE)]);
+    state.handle_committed(DOMAIN, at(5));
+    state.handle_pass_ended(PHONE, PassEnd::Equal, at(10));
+    state.handle_equal(PHONE, &[(DOMAIN, 5)], at(10));
+    assert_eq!(drain(&mut state, at(10)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 5 }]);
+    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing, at(11));
+    assert_eq!(drain(&mut state, at(29_000)), []);
+    state.handle_timeout(at(30_010));
+    assert_eq!(state.poll(), Some(Action::Pass(PHONE)));
+    state.handle_committed(NEW, at(30_011));
+    state.handle_pass_ended(PHONE, PassEnd::Equal, at(30_020));
+    state.handle_equal(PHONE, &[(DOMAIN, 5)], at(30_020));
+    assert_eq!(drain(&mut state, at(30_220)), [Action::Pass(PHONE)]);
 }
