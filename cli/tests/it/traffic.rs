@@ -26,9 +26,14 @@ fn an_edit_costs_what_was_edited() {
     laptop.wait_until_equal(1);
     assert!(wire.passed() > 1 << 20, "the first sync did not pass here");
 
-    let before = wire.passed();
-    assert_eq!(laptop.json(&["sync", "desktop", "--wait"])["peers"][0]["outcome"], "equal");
-    let nothing = wire.passed() - before;
+    // A proof of the other side, or a ping, may pass at the same time; not
+    // each time, so the least is what this sync costs.
+    let costs = (0..5).map(|_| {
+        let before = wire.passed();
+        assert_eq!(laptop.json(&["sync", "desktop", "--wait"])["peers"][0]["outcome"], "equal");
+        wire.passed() - before
+    });
+    let nothing = costs.min().expect("five syncs");
     assert!(nothing < NOTHING_BYTES_MAX, "a sync of nothing took {nothing} bytes");
 
     for (writer, reader, peer) in [(&desktop, &laptop, "laptop"), (&laptop, &desktop, "desktop")] {
