@@ -11,7 +11,7 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Fills a buffer with random bytes; panics as [`bytes`] does.
+/// Fills a buffer with random bytes; panics as [`bytes()`] does.
 pub(crate) fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the system gives random numbers");
 }
