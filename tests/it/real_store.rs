@@ -5,7 +5,7 @@ use kinsync_tests::disk::Real;
 use kinsync_tests::world::Options;
 
 /// Worlds that the gate runs.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 40;
 
 /// P14 P18 P20 P23 P25 F10 F14 F17 S16 S17 D6 D7 D8 D13: the same over the
 /// real store.

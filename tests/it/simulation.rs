@@ -5,7 +5,7 @@ use kinsync_tests::disk::Memory;
 use kinsync_tests::world::{Options, run};
 
 /// Worlds that the gate runs with every fault, and as many with cursors only.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 400;
 
 fn all_hold(options: Options) {
     let summary = Campaign::from_environment(0..SEEDS, options).run::<Memory>(|line| println!("{line}"));

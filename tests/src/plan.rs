@@ -76,6 +76,8 @@ pub struct Work {
     pub edit_percent: u8,
     /// How often a value is too large to travel unasked, in percent.
     pub large_percent: u8,
+    /// How often a value fills a good part of a frame, in percent.
+    pub huge_percent: u8,
 }
 
 /// Something that goes wrong.
@@ -200,6 +202,7 @@ impl Work {
             delete_percent: percent(rng, 30),
             edit_percent: percent(rng, 50),
             large_percent: percent(rng, 30),
+            huge_percent: if rng.u8(..16) == 0 { 4 } else { 0 },
         }
     }
 }

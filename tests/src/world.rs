@@ -136,6 +136,7 @@ enum Event {
     Again {
         device: usize,
         place: Place,
+        deletes: bool,
     },
     Fault(Fault),
 }
@@ -147,8 +148,8 @@ struct World<D: Disk> {
     network: Network,
     devices: Vec<Device<D>>,
     backups: Vec<Option<D::Backup>>,
-    /// What the user of each device wrote last.
-    latest: Vec<Option<Place>>,
+    /// What the user of each device wrote last, and whether that deleted it.
+    latest: Vec<Option<(Place, bool)>>,
     /// Until when each device hangs.
     hangs: Vec<u64>,
     /// When each device is woken next.
@@ -336,9 +337,9 @@ impl<D: Disk> World<D> {
                 }
                 Ok(())
             }
-            Event::Again { device, place } => {
+            Event::Again { device, place, deletes } => {
                 if self.devices[device].up && self.now < self.plan.length {
-                    let value = Some(format!("again {}", self.now).into_bytes());
+                    let value = (!deletes).then(|| format!("again {}", self.now).into_bytes());
                     self.report.writes += 1;
                     self.with(device, |device, now, out| device.write(place, value, now, out))?;
                 }
@@ -450,9 +451,9 @@ impl<D: Disk> World<D> {
         };
         let life = self.devices[at].life;
         self.schedule(self.now + down, Event::Start { device: at, life });
-        if let Some(place) = self.latest[at].take().filter(|_| self.rng.bool()) {
+        if let Some((place, deletes)) = self.latest[at].take().filter(|_| self.rng.bool()) {
             let soon = self.rng.u64(1..5_000);
-            self.schedule(self.now + down + soon, Event::Again { device: at, place });
+            self.schedule(self.now + down + soon, Event::Again { device: at, place, deletes });
         }
         Ok(())
     }
@@ -543,7 +544,7 @@ impl<D: Disk> World<D> {
         let (place, value) = self.invent(at);
         let size = value.as_ref().map(Vec::len);
         self.trace.note(self.now, at, place.1.as_str().as_bytes(), || format!("writes {} {size:?}", place.1));
-        self.latest[at] = Some(place.clone());
+        self.latest[at] = Some((place.clone(), value.is_none()));
         self.with(at, |device, now, out| device.write(place, value, now, out))
     }
 
@@ -559,6 +560,11 @@ impl<D: Disk> World<D> {
             && let Some(value) = &mut value
         {
             value.resize(self.rng.usize(1_000..3_000), b'x');
+        }
+        if self.rng.u8(..100) < work.huge_percent
+            && let Some(value) = &mut value
+        {
+            value.resize(self.rng.usize(100_000..400_000), b'x');
         }
         let there = self.rng.u8(..100);
         if there < work.edit_percent.max(work.delete_percent) && !shown.is_empty() {
