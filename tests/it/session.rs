@@ -261,6 +261,33 @@ fn an_interrupted_copy_goes_on_where_it_stopped() {
     assert_eq!(cost.outcome.sent, 8_000 - before);
 }
 
+/// F14: a frame that has no room for the first record of a domain says nothing
+/// of it, so that a copy cut off there begins anew.
+#[test]
+fn a_copy_that_has_not_begun_leaves_no_cursor() {
+    let domains = [messages(), DomainId::of("settings")];
+    let (mut laptop, mut phone) = pair(0);
+    for domain in domains {
+        laptop.write(domain, key(0), Some(vec![7; 300 << 10]), UnixMillis(1));
+        laptop.write(domain, key(1), value(1), UnixMillis(1));
+    }
+    let mut initiator = Session::initiate(PHONE, 1, [7; 8], false);
+    let opening = initiator.open(&laptop).unwrap();
+    let mut responder = Session::respond(LAPTOP, &opening).unwrap();
+    responder.take(opening, &phone).unwrap();
+    let answer = responder.step(&phone).unwrap().frame.unwrap();
+    initiator.take(answer, &laptop).unwrap();
+    let first = initiator.step(&laptop).unwrap().frame.unwrap();
+    let batches = responder.take(first, &phone).unwrap();
+    phone.apply(LAPTOP, batches, UnixMillis(0));
+    let begun = domains.map(|domain| phone.root(domain).unwrap().live > 0);
+    assert!(begun[0] != begun[1], "one of two first records fits");
+    for (domain, begun) in domains.into_iter().zip(begun) {
+        assert_eq!(phone.cursor(LAPTOP, domain).unwrap().is_some(), begun);
+    }
+    assert!(sync(&mut laptop, &mut phone, false).outcome.is_equal());
+}
+
 /// F14: writes made while a session runs are not lost to it.
 #[test]
 fn two_busy_devices_meet() {

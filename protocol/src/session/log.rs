@@ -126,8 +126,12 @@ impl Log {
             for key in keys {
                 if let Some(record) = snapshot.record(domain, key_hash(domain, &key))? {
                     if !room.takes(&record) {
-                        let to = Cursor { epoch: *epoch, seq: *seq, after: after.clone() };
-                        part.delta = Some(Delta { to, heads: Vec::new() });
+                        // A cursor without a key would say that the copy is
+                        // complete: before its first record it has none.
+                        if after.is_some() {
+                            let to = Cursor { epoch: *epoch, seq: *seq, after: after.clone() };
+                            part.delta = Some(Delta { to, heads: Vec::new() });
+                        }
                         return Ok(());
                     }
                     room.spend_record(&record);
