@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+/// Stands for no device in particular.
+pub const WORLD: usize = usize::MAX;
+
 /// Receives the lines of a trace.
 pub type Printer = Box<dyn FnMut(&str)>;
 
@@ -33,7 +36,8 @@ impl Trace {
         self.hash.feed(&(device as u64).to_be_bytes());
         self.hash.feed(bytes);
         if let Some(print) = &mut self.printer {
-            print(&format!("{} device {device}: {}", Moment(now), line()));
+            let who = if device == WORLD { "world".to_owned() } else { format!("device {device}") };
+            print(&format!("{} {who}: {}", Moment(now), line()));
         }
     }
 

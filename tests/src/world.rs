@@ -17,7 +17,7 @@ use crate::net::Network;
 use crate::plan::{Fault, Plan, Shape};
 use crate::planted::Planted;
 use crate::planted::view::Lens;
-use crate::trace::{Moment, Printer, Trace};
+use crate::trace::{Moment, Printer, Trace, WORLD};
 
 /// No world takes more steps than this: more would be a storm.
 const STEPS_MAX: u64 = 100_000;
@@ -114,7 +114,7 @@ pub fn run<D: Disk>(seed: u64, options: Options, printer: Option<Printer>) -> Re
         Ok(()) => Ok(Report { worlds: 1, hash: world.trace.hash(), ..world.report }),
         Err(violation) => {
             let (line, law) = (violation.text.clone(), violation.law);
-            world.trace.note(world.now, usize::MAX, law.as_bytes(), || format!("BREAKS {law}: {line}"));
+            world.trace.note(world.now, WORLD, law.as_bytes(), || format!("BREAKS {law}: {line}"));
             Err(Box::new(Failure { seed, options, at: world.now, violation, store: D::NAME }))
         }
     }
@@ -174,7 +174,7 @@ impl<D: Disk> World<D> {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng, options.cursors_only);
         let mut trace = Trace::new(printer);
-        trace.note(0, usize::MAX, &seed.to_be_bytes(), || format!("seed {seed}: {plan:?}"));
+        trace.note(0, WORLD, &seed.to_be_bytes(), || format!("seed {seed}: {plan:?}"));
         let lens = Lens { planted: options.planted, cursors_only: options.cursors_only };
         let Plan { interval, durability, pipelined, .. } = plan;
         let habits = Habits { interval, durability, pipelined, lens };
@@ -525,7 +525,7 @@ impl<D: Disk> World<D> {
 
     /// Ends every fault, so that all devices can become equal.
     fn heal(&mut self) -> Result<(), Violation> {
-        self.trace.note(self.now, usize::MAX, b"heal", || "all faults end".to_owned());
+        self.trace.note(self.now, WORLD, b"heal", || "all faults end".to_owned());
         self.network.heal();
         self.armed = None;
         self.hangs.fill(0);
