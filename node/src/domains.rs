@@ -1,5 +1,7 @@
 //! The kinds of records that every device knows from the start.
 
+pub mod shape;
+
 use kinsync_protocol::id::DomainId;
 
 use crate::failure::{Failure, Kind};
