@@ -57,7 +57,8 @@ byte_id!(DeviceId, 32);
 const BASE32: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 impl DeviceId {
-    /// The author of a merge that two devices compute alike; no key has it.
+    /// Nobody: the author of what every device makes alike, such as a merge.
+    /// No key of a device is all zeros.
     pub const NULL: Self = Self([0; 32]);
 
     /// The first two groups of the printed form, for tables: `7QXK-2M4P`.

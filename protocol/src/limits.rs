@@ -4,12 +4,19 @@
 /// to stand in an index row.
 pub const KEY_BYTES_MAX: usize = 256;
 
-/// The largest record value. Larger things are attachments, not records.
+/// The largest body of a record value. Larger things are attachments, not records.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// The largest header of a stored value, its length and mark included: the
+/// states of some thousand fields and elements.
+pub const VALUE_HEADER_BYTES_MAX: usize = 32 << 10;
+
+/// The largest value as it is stored and sent: body and header.
+pub const STORED_BYTES_MAX: usize = VALUE_BYTES_MAX + VALUE_HEADER_BYTES_MAX;
 
 /// The largest sync frame on the wire: one record of the largest size and its
 /// surroundings.
-pub const FRAME_BYTES_MAX: usize = VALUE_BYTES_MAX + (64 << 10);
+pub const FRAME_BYTES_MAX: usize = STORED_BYTES_MAX + (64 << 10);
 
 /// A frame is closed once it holds this much: throughput saturates between
 /// 256 KiB and 1 MiB, and after a revocation at most one frame is on its way.

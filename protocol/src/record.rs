@@ -6,10 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::id::ValueHash;
-use crate::item;
+use crate::id::{DeviceId, ValueHash};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::stamp::{Ancestry, Hlc, Stamp};
+use crate::{item, value};
 
 /// A record's key: a path of 1 to 256 bytes of UTF-8 without control
 /// characters.
@@ -92,12 +92,54 @@ pub struct Version {
 }
 
 impl Version {
+    /// What devices make alike of the concurrent versions `a` and `b`: a live
+    /// version with the stored `value`, greater than both, that knew both.
+    ///
+    /// In the last millisecond of the year 9999 nothing is greater; callers
+    /// check the result where that matters.
+    pub fn merged(a: &Self, b: &Self, value: &[u8]) -> Self {
+        Self::derived(a.stamp.time.max(b.stamp.time).next(), a.causes().join(&b.causes()), Some(value))
+    }
+
+    /// The version that follows from `causes` alone, so that every device
+    /// makes the same one: by nobody, `None` for a tombstone.
+    ///
+    /// `causes` must not be empty: a version by nobody is known by what it
+    /// comes from.
+    pub fn derived(time: Hlc, causes: Ancestry, value: Option<&[u8]>) -> Self {
+        Self {
+            stamp: Stamp { time, device: DeviceId::NULL },
+            deleted: value.is_none(),
+            value: value.map_or(ValueHash::NONE, item::value_hash),
+            bytes: value.map_or(0, |value| u32::try_from(value.len()).unwrap_or(u32::MAX)),
+            seen: causes,
+        }
+    }
+
     /// Whether this version's author had seen `other` when writing it.
+    ///
+    /// A version by nobody is known by whoever knows all that it was made of.
     pub fn knew(&self, other: &Self) -> bool {
+        if self == other {
+            return true;
+        }
+        if other.stamp.device == DeviceId::NULL {
+            return other.seen.entries().iter().all(|&(device, time)| self.covers(device, time));
+        }
         if self.stamp.device == other.stamp.device {
-            return self.stamp.time > other.stamp.time || self == other;
+            return self.stamp.time > other.stamp.time;
         }
         self.seen.latest(other.stamp.device).is_some_and(|time| time >= other.stamp.time)
+    }
+
+    /// The version and all that its author had seen, as an ancestry.
+    pub fn causes(&self) -> Ancestry {
+        self.seen.with(self.stamp)
+    }
+
+    fn covers(&self, device: DeviceId, time: Hlc) -> bool {
+        let own = self.stamp.device == device && self.stamp.time >= time;
+        own || self.seen.latest(device).is_some_and(|latest| latest >= time)
     }
 
     fn rank(&self) -> (Stamp, bool, ValueHash) {
@@ -129,7 +171,8 @@ pub struct Record {
     pub key: Key,
     /// Which version it is.
     pub version: Version,
-    /// The value; `None` for a tombstone.
+    /// The value as it is stored, with its [header](crate::value::Header);
+    /// `None` for a tombstone.
     pub value: Option<Vec<u8>>,
 }
 
@@ -143,16 +186,18 @@ pub enum RecordError {
     /// A tombstone carries a value, or a live version carries none.
     #[error("a tombstone with a value, or a version without one")]
     WrongKind,
-    /// The value is larger than [`VALUE_BYTES_MAX`].
+    /// The value is larger than [`VALUE_BYTES_MAX`], or its header larger than
+    /// [`VALUE_HEADER_BYTES_MAX`](crate::limits::VALUE_HEADER_BYTES_MAX).
     #[error("a value of {bytes} bytes exceeds the limit of {VALUE_BYTES_MAX}")]
     TooLarge {
-        /// The value's length in bytes.
+        /// The length of the stored value in bytes.
         bytes: usize,
     },
     /// The stamp lies past the year 9999.
     #[error("a stamp past the year 9999")]
     NoStamp,
-    /// The ancestry is not sorted by device, or names its own author.
+    /// The ancestry is not sorted by device, or names its own author or
+    /// nobody; or the version is by nobody and comes from nothing.
     #[error("an ancestry out of order")]
     WrongAncestry,
 }
@@ -179,7 +224,10 @@ impl Record {
             return Err(RecordError::NoStamp);
         }
         let seen = &self.version.seen;
-        if !seen.is_sorted() || seen.latest(self.version.stamp.device).is_some() {
+        let author = self.version.stamp.device;
+        let unsound = seen.latest(author).is_some() || seen.latest(DeviceId::NULL).is_some();
+        let from_nothing = author == DeviceId::NULL && seen.entries().is_empty();
+        if !seen.is_sorted() || unsound || from_nothing {
             return Err(RecordError::WrongAncestry);
         }
         match &self.value {
@@ -190,7 +238,7 @@ impl Record {
                 Ok(())
             }
             Some(value) if !self.version.deleted => {
-                if value.len() > VALUE_BYTES_MAX {
+                if !value::is_within_limits(value) {
                     return Err(RecordError::TooLarge { bytes: value.len() });
                 }
                 let right = item::value_hash(value) == self.version.value
@@ -208,7 +256,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::DeviceId;
 
     const LAPTOP: DeviceId = DeviceId([1; 32]);
     const PHONE: DeviceId = DeviceId([2; 32]);
@@ -245,6 +292,39 @@ mod tests {
     }
 
     #[test]
+    fn a_version_by_nobody_names_what_it_comes_from() {
+        let [ours, theirs] =
+            [record(5, PHONE, Some(b"one")).version, record(7, LAPTOP, Some(b"two")).version];
+        let version = Version::merged(&ours, &theirs, b"both");
+        assert_eq!(version.stamp, Stamp { time: Hlc(8), device: DeviceId::NULL });
+        assert_eq!(version.seen.entries(), [(LAPTOP, Hlc(7)), (PHONE, Hlc(5))]);
+        let mut merged = Record { key: Key::new("k").unwrap(), version, value: Some(b"both".to_vec()) };
+        assert_eq!(merged.check(), Ok(()));
+        merged.version.seen = Ancestry::default();
+        assert_eq!(merged.check(), Err(RecordError::WrongAncestry));
+    }
+
+    #[test]
+    fn nobody_stands_in_no_ancestry() {
+        let mut forged = record(9, PHONE, Some(b"one"));
+        forged.version.seen = Ancestry::from_entries(vec![(DeviceId::NULL, Hlc(3))]);
+        assert_eq!(forged.check(), Err(RecordError::WrongAncestry));
+    }
+
+    #[test]
+    fn an_edit_of_a_merge_knows_the_merge_and_its_parts() {
+        let [ours, theirs] =
+            [record(5, PHONE, Some(b"one")).version, record(7, LAPTOP, Some(b"two")).version];
+        let merged = Version::merged(&ours, &theirs, b"both");
+        let mut edit = record(9, PHONE, Some(b"three")).version;
+        assert!(!edit.knew(&merged));
+        edit.seen = merged.seen.replaced_by(merged.stamp, PHONE);
+        assert_eq!(edit.seen.entries(), [(LAPTOP, Hlc(7))]);
+        assert!(edit.knew(&merged) && edit.knew(&ours) && edit.knew(&theirs));
+        assert!(merged.knew(&ours) && merged.knew(&theirs) && !merged.knew(&edit));
+    }
+
+    #[test]
     fn stamps_end_with_the_year_9999() {
         assert_eq!(record(Hlc::MAX.0, PHONE, None).check(), Ok(()));
         assert_eq!(record(Hlc::MAX.0 + 1, PHONE, None).check(), Err(RecordError::NoStamp));
@@ -269,7 +349,60 @@ mod tests {
         assert!(!first.version.knew(&second.version));
     }
 
+    /// Versions that three devices may make of one record: each step writes on
+    /// one device, or lets one device join what another one holds.
+    fn lives(steps: &[(u8, u8)]) -> Vec<Version> {
+        let mut held: [Option<Version>; 3] = [None, None, None];
+        let mut all = Vec::new();
+        for (step, &(at, from)) in steps.iter().enumerate() {
+            let (at, from) = (usize::from(at % 3), usize::from(from % 4));
+            let device = DeviceId([at as u8 + 1; 32]);
+            let old = held[at].clone();
+            let value = vec![step as u8];
+            let new = match (old, held.get(from).cloned().flatten()) {
+                (old, _) if from == 3 => {
+                    let time =
+                        Hlc(old.as_ref().map_or(step as u64, |old| old.stamp.time.0.max(step as u64)) + 1);
+                    let seen =
+                        old.map_or_else(Ancestry::default, |old| old.seen.replaced_by(old.stamp, device));
+                    Record::new(Key::new("k").unwrap(), Some(value), Stamp { time, device }, seen).version
+                }
+                (Some(old), Some(theirs)) if old.knew(&theirs) || theirs.knew(&old) => old.max(theirs),
+                (Some(old), Some(theirs)) => Version::merged(&old, &theirs, &value),
+                (None, Some(theirs)) => theirs,
+                (_, None) => continue,
+            };
+            held[at] = Some(new.clone());
+            all.push(new);
+        }
+        all
+    }
+
     proptest! {
+        /// A version knows exactly those whose causes are among its own.
+        #[test]
+        fn to_know_is_to_have_the_causes(steps in prop::collection::vec((0..3_u8, 0..4_u8), 1..24)) {
+            let versions = lives(&steps);
+            for a in &versions {
+                prop_assert!(a.knew(a));
+                prop_assert!(a.seen.is_sorted() && a.seen.latest(DeviceId::NULL).is_none());
+                for b in &versions {
+                    let all = b.causes();
+                    let within = all.entries().iter().all(|&(device, time)| a.covers(device, time));
+                    prop_assert_eq!(a.knew(b), within, "{:?} {:?}", a, b);
+                    if a.knew(b) && b.knew(a) && a != b {
+                        prop_assert!(a.stamp.device == DeviceId::NULL || b.stamp.device == DeviceId::NULL);
+                    }
+                    for c in &versions {
+                        prop_assert!(!(a.knew(b) && b.knew(c)) || a.knew(c));
+                    }
+                    let merged = Version::merged(a, b, b"merged");
+                    prop_assert!(merged > *a && merged > *b && merged.knew(a) && merged.knew(b));
+                    prop_assert_eq!(&merged, &Version::merged(b, a, b"merged"));
+                }
+            }
+        }
+
         /// P18: the order of versions is total, so every device agrees.
         #[test]
         fn the_order_of_versions_is_total(

@@ -25,7 +25,7 @@ use crate::fault::PeerFault;
 use crate::id::{DeviceId, DomainId};
 use crate::limits::{
     ANCESTRY_DEVICES_MAX, DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, FRAME_DEVICES_MAX,
-    FRAME_PARTS_MAX, FRAME_ROWS_MAX, SESSION_FRAMES_MAX, VALUE_BYTES_MAX,
+    FRAME_PARTS_MAX, FRAME_ROWS_MAX, SESSION_FRAMES_MAX, STORED_BYTES_MAX,
 };
 use crate::record::Record;
 use crate::snapshot::{Batch, Cursor, Snapshot};
@@ -419,7 +419,7 @@ fn hello_bytes(domain: &HelloDomain) -> usize {
 }
 
 /// What a frame may hold beside one value of the largest size.
-const AROUND_A_VALUE: usize = FRAME_BYTES_MAX - VALUE_BYTES_MAX;
+const AROUND_A_VALUE: usize = FRAME_BYTES_MAX - STORED_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -483,7 +483,7 @@ mod tests {
             let mut room = Room::default();
             room.spend(0, domains.iter().map(hello_bytes).sum());
             let hello = Hello { nonce: [0; 8], compare: false, domains: Bounded::truncating(domains) };
-            let record = made_up(0, VALUE_BYTES_MAX);
+            let record = made_up(0, STORED_BYTES_MAX);
             let records = if room.takes(&record) { vec![record] } else { Vec::new() };
             assert_eq!(records.is_empty(), count > 300, "{count} domains");
             assert!(frame(records, Some(hello)).len() <= FRAME_BYTES_MAX, "{count} domains");

@@ -109,10 +109,31 @@ impl Ancestry {
     /// with the ancestry `self`.
     #[must_use]
     pub fn replaced_by(&self, stamp: Stamp, author: DeviceId) -> Self {
-        let mut seen: Vec<_> = self.0.iter().copied().filter(|(device, _)| *device != stamp.device).collect();
-        seen.push((stamp.device, stamp.time));
+        let mut seen = self.with(stamp).0.into_inner();
         seen.retain(|(device, _)| *device != author);
         Self::from_entries(seen)
+    }
+
+    /// Everything that a version has seen which knew the version `stamp` with
+    /// the ancestry `self`. [Nobody](DeviceId::NULL) stands in no ancestry.
+    #[must_use]
+    pub fn with(&self, stamp: Stamp) -> Self {
+        let mut seen: Vec<_> = self.0.iter().copied().filter(|(device, _)| *device != stamp.device).collect();
+        if stamp.device != DeviceId::NULL {
+            seen.push((stamp.device, stamp.time));
+        }
+        Self::from_entries(seen)
+    }
+
+    /// What has seen both: of each device the latest.
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Self {
+        let mut latest = std::collections::BTreeMap::new();
+        for &(device, time) in self.0.iter().chain(other.0.iter()) {
+            let entry = latest.entry(device).or_insert(time);
+            *entry = time.max(*entry);
+        }
+        Self::from_entries(latest.into_iter().collect())
     }
 
     /// Sorts `entries` and forgets the oldest beyond the limit: forgetting can

@@ -83,8 +83,8 @@ impl Protocol {
             // Four frames in flight saturate a LAN, eight leave room for
             // questions beside them.
             Self::Sync => Limits {
-                request: 1024 * KIB + 64 * KIB,
-                answer: 1024 * KIB + 64 * KIB,
+                request: 1024 * KIB + 96 * KIB,
+                answer: 1024 * KIB + 96 * KIB,
                 patience: Duration::from_secs(60),
                 idle: Duration::from_secs(30),
                 total: Duration::from_secs(3600),
