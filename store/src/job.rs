@@ -211,7 +211,7 @@ impl Job<()> {
     }
 }
 
-fn check_value(value: &[u8]) -> Result<(), Stop> {
+pub(crate) fn check_value(value: &[u8]) -> Result<(), Stop> {
     if value.len() > VALUE_BYTES_MAX {
         let refused = WriteError::ValueTooLarge { bytes: value.len(), limit: VALUE_BYTES_MAX };
         return Err(Stop::Refused(refused));

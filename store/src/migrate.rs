@@ -8,13 +8,13 @@ use crate::error::{OpenError, ReadError};
 use crate::tables::{META, Tables};
 
 /// The version this program writes.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Changes a file of one version into one of the next, within a transaction.
 type Step = fn(&WriteTransaction) -> Result<(), ReadError>;
 
 /// The step at index `n` makes version `n + 2` of version `n + 1`.
-const STEPS: &[Step] = &[];
+const STEPS: &[Step] = &[add_tables];
 
 const KEY_VERSION: &str = "version";
 const KEY_DEVICE: &str = "device";
@@ -82,6 +82,12 @@ pub(crate) fn run(transaction: &WriteTransaction, version: u32) -> Result<bool, 
         transaction.open_table(META)?.insert(KEY_VERSION, VERSION.to_be_bytes().as_slice())?;
     }
     Ok(!steps.is_empty())
+}
+
+/// 1 to 2: tables were added; what was there stays as it is.
+fn add_tables(transaction: &WriteTransaction) -> Result<(), ReadError> {
+    Tables::open(transaction)?;
+    Ok(())
 }
 
 /// Notes the clock, in the transaction of the writes that it stamped.

@@ -86,6 +86,9 @@ tables! {
     peers, PEERS: &'static [u8; 32] => &'static [u8];
     /// Device id ‖ address → when it worked.
     addresses, ADDRESSES: &'static [u8] => &'static [u8];
+    /// Domain id ‖ key → when it was written ‖ a value that never leaves this
+    /// device: see `private`.
+    private, PRIVATE: &'static [u8] => &'static [u8];
 }
 
 /// All keys of a domain in [`ITEMS`].
