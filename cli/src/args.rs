@@ -101,6 +101,8 @@ pub(crate) enum Verb {
     List(List),
     /// Print changes as they happen
     Watch(Watch),
+    /// Print what changed in a domain, and where to go on
+    Changes(Changes),
     /// List the versions of a record
     History(Record),
     /// Bring back an earlier version of a record
@@ -342,6 +344,29 @@ pub(crate) struct List {
 pub(crate) struct Watch {
     /// Only this kind of record
     pub(crate) domain: Option<String>,
+
+    /// Everything after this token of `changes`, first what was missed
+    #[arg(long, value_name = "TOKEN", requires = "domain")]
+    pub(crate) since: Option<String>,
+}
+
+/// `kinsync changes`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each record comes once, as it is after its last change. In JSON each line has
+the token to go on from. `resync` says that the token is of a past which a
+restored backup undid: what follows is everything there is.")]
+pub(crate) struct Changes {
+    /// The kind of record: characters, chats, settings …
+    pub(crate) domain: String,
+
+    /// Only what came after this token; `now` for nothing so far
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) since: Option<String>,
+
+    /// Go on as long as the node runs
+    #[arg(long)]
+    pub(crate) follow: bool,
 }
 
 /// `kinsync restore`

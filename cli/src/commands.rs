@@ -1,5 +1,6 @@
 //! One file per verb, and what they share.
 
+mod changes;
 mod completions;
 mod config;
 mod del;
@@ -108,6 +109,7 @@ async fn within(run: &Run, verb: Verb) -> Result<()> {
 
 async fn act(run: &Run, verb: Verb) -> Result<()> {
     match verb {
+        Verb::Changes(args) => changes::run(run, args).await,
         Verb::Completions(args) => completions::run(run, &args),
         Verb::Config(args) => config::run(run, args).await,
         Verb::Del(args) => del::run(run, args).await,

@@ -26,9 +26,9 @@ use crate::{
     control::Control,
     failure::{Failure, Kind},
     request::{
-        ConfigGet, ConfigSet, Del, Doctor, Down, Get, History, List, LogTail, PairAnswer, PairCancel,
-        PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, Request,
-        Restore, Revoke, Status, SyncNow, Verify, Version,
+        Changes, ConfigGet, ConfigSet, Del, Doctor, Down, Get, History, List, LogTail, PairAnswer,
+        PairCancel, PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany,
+        Request, Restore, Revoke, Status, SyncNow, Verify, Version,
     },
 };
 
@@ -45,6 +45,7 @@ pub fn router(control: Control) -> Router {
     let router = Router::new()
         .route("/v1/events", get(events::stream))
         .route(Version::PATH, get(async |State(control): State<Control>| Json(control.version())));
+    let router = route::<Changes>(router);
     let router = route::<ConfigGet>(router);
     let router = route::<ConfigSet>(router);
     let router = route::<Del>(router);

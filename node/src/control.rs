@@ -5,6 +5,7 @@
 //! store right here, so it works with no node running; what needs the network
 //! is sent to the event loop as a [`Command`].
 
+mod changes;
 pub mod command;
 mod doctor;
 mod network;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     clock::Clock,
+    commits::Heads,
     config::Config,
     events::{Events, PeerName, Subscription},
     failure::{Failure, Kind},
@@ -60,6 +62,7 @@ struct Shared {
     clock: Clock,
     config: watch::Sender<Config>,
     events: Events,
+    heads: Heads,
     names: Names,
     storage: Storage,
     /// When this process opened the store.

@@ -264,6 +264,7 @@ pub struct Numbered {
 pub struct Events {
     ring: Arc<Mutex<Ring>>,
     newest: Arc<watch::Sender<u64>>,
+    stopping: Arc<watch::Sender<bool>>,
     log: Option<Arc<(Activity, Clock)>>,
 }
 
@@ -297,7 +298,12 @@ impl Events {
     /// that ids of an earlier one are noticed.
     pub fn new(boot: u64) -> Self {
         let ring = Ring { boot, next: 1, kept: VecDeque::new() };
-        Self { ring: Arc::new(Mutex::new(ring)), newest: Arc::new(watch::Sender::new(0)), log: None }
+        Self {
+            ring: Arc::new(Mutex::new(ring)),
+            newest: Arc::new(watch::Sender::new(0)),
+            stopping: Arc::new(watch::Sender::new(false)),
+            log: None,
+        }
     }
 
     /// As [`Events::new`]; what is worth keeping also goes to a log.
@@ -311,6 +317,9 @@ impl Events {
         if let Some((log, clock)) = self.log.as_deref() {
             log.note(&event, clock.wall());
         }
+        if event == Event::Stopping {
+            self.stopping.send_replace(true);
+        }
         let mut ring = lock(&self.ring);
         if ring.kept.len() == RING_EVENTS {
             ring.kept.pop_front();
@@ -319,6 +328,15 @@ impl Events {
         let number = ring.next;
         ring.next += 1;
         self.newest.send_replace(number);
+    }
+
+    /// Waits until the node is stopping; for ever if none runs here.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn stopping(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as these events do.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
     /// Watches from now on.

@@ -67,6 +67,8 @@ kinds! {
     BadRequest, "bad-request", 2, 400;
     /// A setting's value that the setting cannot take.
     BadSetting, "bad-setting", 2, 400;
+    /// A place in the changes that nobody can have been given.
+    BadToken, "bad-token", 2, 400;
     /// A version that is none of this record's.
     BadVersion, "bad-version", 2, 400;
     /// Somebody else is using it right now.

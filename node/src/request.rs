@@ -5,6 +5,7 @@
 //! method of [`Control`]), the local socket (a route per type) and the command
 //! line (which sends the same type).
 
+mod changes;
 mod node;
 mod pairing;
 mod peers;
@@ -18,6 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{control::Control, failure::Failure};
 
+pub use changes::{CHANGES_WAIT_MAX, ChangeRow, Changes, ChangesAnswer, NOW};
 pub use node::{
     ConfigGet, ConfigRow, ConfigRows, ConfigSet, Doctor, DoctorRow, DoctorRows, DomainRow, Down, Level,
     LogRow, LogRows, LogTail, Pill, QueueRow, SelfRow, Status, StatusAnswer, Stopping, Version,

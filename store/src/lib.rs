@@ -12,6 +12,7 @@
 mod apply;
 mod ballast;
 mod bytes;
+mod changes;
 mod check;
 mod commit;
 mod disk;
@@ -33,6 +34,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{Arrival, CHANGES_ROWS_MAX, ChangesPage, Token, TokenError};
 pub use check::{Fault, Report};
 pub use commit::{Change, Commit, DomainChange};
 pub use error::{OpenError, ReadError, WriteError};

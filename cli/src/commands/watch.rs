@@ -1,4 +1,5 @@
-//! `kinsync watch [DOMAIN]`: changes of records as they happen.
+//! `kinsync watch [DOMAIN]`: changes of records as they happen, or from a
+//! place in the past on.
 
 use kinsync::Kind;
 use kinsync::clock::Moment;
@@ -6,8 +7,8 @@ use kinsync::events::{Event, RecordChange};
 use kinsync::request::List;
 use serde::Serialize;
 
-use super::Run;
-use crate::args::Watch;
+use super::{Run, changes};
+use crate::args::{Changes, Watch};
 use crate::failure::{Failure, Result};
 use crate::output::{Page, Text, clean, plural};
 use crate::reach::Class;
@@ -15,6 +16,10 @@ use crate::reach::Class;
 /// Prints a line per change until interrupted.
 #[expect(clippy::wildcard_enum_match_arm, reason = "what concerns other things passes by")]
 pub(crate) async fn run(run: &Run, args: Watch) -> Result<()> {
+    if let (Some(domain), Some(_)) = (&args.domain, &args.since) {
+        let ask = Changes { domain: domain.clone(), since: args.since, follow: true };
+        return changes::run(run, ask).await;
+    }
     let node = run.reach(Class::Running).await?;
     let mut events = node.events().await?;
     if let Some(domain) = &args.domain {
@@ -57,13 +62,16 @@ impl Line {
     }
 }
 
+/// The line of one change.
+pub(super) fn record(ev: &str, domain: &str, id: &str, from: Option<&str>, at: Moment) -> String {
+    let from = from.map_or(String::new(), |name| format!("  from {}", clean(name)));
+    format!("{}  {ev}  {}/{}{from}\n", super::second(at), clean(domain), clean(id))
+}
+
 impl Text for Line {
     fn text(&self, _: Page) -> String {
         match self {
-            Self::Record { ev, domain, id, from, at, .. } => {
-                let from = from.as_deref().map_or(String::new(), |name| format!("  from {}", clean(name)));
-                format!("{}  {ev}  {}/{}{from}\n", super::second(*at), clean(domain), clean(id))
-            }
+            Self::Record { ev, domain, id, from, at, .. } => record(ev, domain, id, from.as_deref(), *at),
             Self::Applied { domain, from, records, .. } => {
                 let from = from.as_deref().map_or(String::new(), |name| format!(" from {}", clean(name)));
                 format!("{}  {}{from}\n", clean(domain), plural(*records, "record"))

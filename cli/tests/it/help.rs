@@ -28,6 +28,7 @@ fn the_help_lists_every_verb() {
       del          Delete a record; `restore` brings it back
       list         List a domain's records, or all domains
       watch        Print changes as they happen
+      changes      Print what changed in a domain, and where to go on
       history      List the versions of a record
       restore      Bring back an earlier version of a record
       doctor       Find out what is wrong with this device, its store and its
@@ -187,7 +188,7 @@ fn the_version_is_one_line_or_one_object() {
     assert_eq!(device.run(["--version"]).stdout, "kinsync VERSION\n");
 }
 
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 24] = [
     "init",
     "up",
     "down",
@@ -203,6 +204,7 @@ const VERBS: [&str; 23] = [
     "del",
     "list",
     "watch",
+    "changes",
     "history",
     "restore",
     "doctor",

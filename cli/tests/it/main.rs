@@ -5,6 +5,7 @@ mod library;
 mod node;
 mod proxy;
 
+mod changes;
 mod codes;
 mod contract;
 mod crash;

@@ -186,10 +186,15 @@ impl Talk {
 
     /// The next line, which must be this event.
     pub(crate) fn hear(&mut self, event: &str) -> Value {
-        let line = self.lines.next().expect("it says more").expect("text");
-        let value: Value = serde_json::from_str(&line).expect("an object a line");
-        assert_eq!(value["event"], event, "{line}");
+        let value = self.next();
+        assert_eq!(value["event"], event, "{value}");
         value
+    }
+
+    /// The next line.
+    pub(crate) fn next(&mut self) -> Value {
+        let line = self.lines.next().expect("it says more").expect("text");
+        serde_json::from_str(&line).expect("an object a line")
     }
 
     /// Its exit code, once it has ended.

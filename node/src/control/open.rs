@@ -10,6 +10,7 @@ use super::{Control, Names, Shared, version_name};
 use crate::{
     activity::Activity,
     clock::{Clock, Moment},
+    commits::Heads,
     config::{Config, clean_name},
     domains,
     events::{Event, Events, RecordChange},
@@ -114,8 +115,12 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
     }
     let (events, names) =
         (Events::logged(random()?, Activity::at(home.activity_log()), clock.clone()), Names::default());
-    let watching = (events.clone(), names.clone());
-    store.on_commit(move |commit| tell(commit, &watching.0, &watching.1));
+    let heads = Heads::default();
+    let watching = (events.clone(), names.clone(), heads.clone());
+    store.on_commit(move |commit| {
+        tell(commit, &watching.0, &watching.1);
+        watching.2.note(commit);
+    });
     let shared = Shared {
         home,
         identity,
@@ -123,6 +128,7 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
         clock,
         config: watch::Sender::new(config),
         events,
+        heads,
         names,
         storage: Storage::new(store),
     };

@@ -1,5 +1,6 @@
 //! What can be asked of a node without any network.
 
+mod changes;
 mod peers;
 
 use std::collections::BTreeSet;
