@@ -73,6 +73,8 @@ kinds! {
     BadVersion, "bad-version", 2, 400;
     /// Somebody else is using it right now.
     Busy, "busy", 1, 409;
+    /// What a decision was made about has changed meanwhile.
+    Changed, "changed", 1, 409;
     /// Three wrong tries: the code is dead.
     CodeVoid, "code-void", 6, 410;
     /// Peers hold different records.
@@ -99,6 +101,8 @@ kinds! {
     NotRunning, "not-running", 3, 503;
     /// The store and the identity do not belong together.
     OtherDevice, "other-device", 1, 409;
+    /// The record that this one belongs to is deleted.
+    ParentDeleted, "parent-deleted", 1, 409;
     /// The port or the address is taken.
     PortInUse, "port-in-use", 1, 409;
     /// The disk or the store cannot be written.
@@ -113,6 +117,8 @@ kinds! {
     StoreLocked, "store-locked", 3, 409;
     /// Nothing happened for too long.
     Timeout, "timeout", 5, 504;
+    /// As many domains as two devices can share.
+    TooManyDomains, "too-many-domains", 2, 409;
     /// Not one of the domains.
     UnknownDomain, "unknown-domain", 2, 404;
     /// Not one of the settings.

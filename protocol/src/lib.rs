@@ -8,6 +8,7 @@ pub mod card;
 pub mod cbor;
 pub mod code;
 pub mod declaration;
+pub mod family;
 pub mod fault;
 pub mod hash;
 pub mod id;

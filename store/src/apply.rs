@@ -6,19 +6,22 @@
 //! once at the end of the transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item;
+use kinsync_protocol::limits::DOMAINS_MAX;
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::snapshot::{Cursor, Epoch, Item};
 use kinsync_protocol::stamp::{Ancestry, HybridClock, Stamp, UnixMillis};
 use kinsync_protocol::sums::Summary;
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::commit::{Change, Commit, DomainChange};
 use crate::error::{ReadError, WriteError};
 use crate::migrate;
 use crate::rows::{DomainRow, ItemRow, PastRow, Place, Reason, encode_cursor};
+use crate::rules::RuleSet;
 use crate::tables::{self, Tables};
 
 /// Epochs remembered per domain: a cursor from before that many starts leads
@@ -55,9 +58,9 @@ pub(crate) struct Memory {
 }
 
 /// A domain within a transaction.
-struct Open {
-    dom: u32,
-    row: DomainRow,
+pub(crate) struct Open {
+    pub(crate) dom: u32,
+    pub(crate) row: DomainRow,
     /// Its head when the transaction began.
     previous: u64,
     /// Whether its log runs under this start's epoch already.
@@ -66,13 +69,17 @@ struct Open {
     sums: BTreeMap<(u8, u16), Summary>,
     changes: Vec<Change>,
     complete: bool,
-    dirty: bool,
+    pub(crate) dirty: bool,
 }
 
 /// One write transaction.
 pub(crate) struct Tx<'t> {
     pub(crate) tables: Tables<'t>,
     pub(crate) memory: Memory,
+    pub(crate) rules: Arc<RuleSet>,
+    /// Records of families that changed since the last [`Tx::settle`], each
+    /// with the version before.
+    pub(crate) touched: BTreeMap<(DomainId, Key), (Option<Version>, UnixMillis)>,
     open: BTreeMap<DomainId, Open>,
     /// Whether there is something to commit.
     pub(crate) dirty: bool,
@@ -81,8 +88,16 @@ pub(crate) struct Tx<'t> {
 }
 
 impl<'t> Tx<'t> {
-    pub(crate) fn new(tables: Tables<'t>, memory: Memory) -> Self {
-        Self { tables, memory, open: BTreeMap::new(), dirty: false, trust_changed: false }
+    pub(crate) fn new(tables: Tables<'t>, memory: Memory, rules: Arc<RuleSet>) -> Self {
+        Self {
+            tables,
+            memory,
+            rules,
+            touched: BTreeMap::new(),
+            open: BTreeMap::new(),
+            dirty: false,
+            trust_changed: false,
+        }
     }
 
     /// Writes what was collected in memory. What to remember, and what to tell
@@ -128,8 +143,29 @@ impl<'t> Tx<'t> {
         Ok((self.memory, commit))
     }
 
+    /// The domain's local number, if it was ever written to.
+    pub(crate) fn known(&self, id: DomainId) -> Result<Option<u32>, ReadError> {
+        Ok(self.tables.domain_numbers.get(&id.0)?.map(|row| row.value()))
+    }
+
+    /// Whether there is room for one more domain, or `id` is none.
+    ///
+    /// Sessions carry [`DOMAINS_MAX`] domains: one beyond them would never
+    /// reach another device.
+    pub(crate) fn has_room_for(&self, id: DomainId) -> Result<bool, ReadError> {
+        Ok(self.known(id)?.is_some() || self.tables.domains.len()? < DOMAINS_MAX as u64)
+    }
+
+    /// Refuses a domain for which there is no room.
+    pub(crate) fn check_room_for(&self, id: DomainId) -> Result<(), Stop> {
+        match self.has_room_for(id)? {
+            true => Ok(()),
+            false => Err(Stop::Refused(WriteError::TooManyDomains { limit: DOMAINS_MAX })),
+        }
+    }
+
     /// The domain's local number and row, created if need be.
-    fn domain(&mut self, id: DomainId) -> Result<&mut Open, ReadError> {
+    pub(crate) fn domain(&mut self, id: DomainId) -> Result<&mut Open, ReadError> {
         if !self.open.contains_key(&id) {
             let known = self.tables.domain_numbers.get(&id.0)?.map(|row| row.value());
             let (dom, row) = match known {
@@ -169,7 +205,8 @@ impl<'t> Tx<'t> {
 
     /// The item that stands under `key`.
     pub(crate) fn item(&mut self, domain: DomainId, key: &Key) -> Result<Option<ItemRow>, ReadError> {
-        let place = Place { dom: self.domain(domain)?.dom, key: item::key_hash(domain, key) };
+        let Some(dom) = self.known(domain)? else { return Ok(None) };
+        let place = Place { dom, key: item::key_hash(domain, key) };
         let Some(row) = self.tables.items.get((place.dom, tables::number(place.key)))? else {
             return Ok(None);
         };
@@ -179,7 +216,7 @@ impl<'t> Tx<'t> {
 
     /// The value that stands under `key`.
     pub(crate) fn value(&mut self, domain: DomainId, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
-        let dom = self.domain(domain)?.dom;
+        let Some(dom) = self.known(domain)? else { return Ok(None) };
         let row = self.tables.records.get(tables::record_key(dom, key).as_slice())?;
         Ok(row.and_then(|row| row.value().map(<[u8]>::to_vec)))
     }
@@ -191,7 +228,8 @@ impl<'t> Tx<'t> {
         key: &Key,
         number: u64,
     ) -> Result<Option<PastRow>, ReadError> {
-        let place = Place { dom: self.domain(domain)?.dom, key: item::key_hash(domain, key) };
+        let Some(dom) = self.known(domain)? else { return Ok(None) };
+        let place = Place { dom, key: item::key_hash(domain, key) };
         let Some(row) = self.tables.history.get((place.dom, tables::number(place.key), number))? else {
             return Ok(None);
         };
@@ -208,6 +246,10 @@ impl<'t> Tx<'t> {
         value: Option<Vec<u8>>,
         now: UnixMillis,
     ) -> Result<Version, Stop> {
+        self.check_room_for(domain)?;
+        if value.is_some() {
+            self.check_parent(domain, key)?;
+        }
         let old = self.item(domain, key)?;
         let device = self.memory.device;
         let mut clock = self.memory.clock;
@@ -243,19 +285,30 @@ impl<'t> Tx<'t> {
         match &old {
             Some(old) if old.item.version == record.version => Ok(Joined { changed: false, conflict: false }),
             Some(winner) if winner.item.version > record.version => {
+                let reason = match self.is_family_end(domain, &winner.item.version) {
+                    true => Reason::ParentDeleted,
+                    false => Reason::Conflict,
+                };
                 let winner = winner.item.version.stamp;
-                let kept = conflict && self.keep_loser(domain, record, winner, from, now)?;
-                Ok(Joined { changed: false, conflict: kept })
+                let kept = conflict && self.keep_loser(domain, record, reason, winner, from, now)?;
+                Ok(Joined { changed: false, conflict: kept && reason == Reason::Conflict })
             }
             _ => {
+                let conflict = conflict && !self.is_family_end(domain, &record.version);
                 self.replace(domain, old, record, Some(from), now)?;
                 Ok(Joined { changed: true, conflict })
             }
         }
     }
 
+    /// Whether `version` deletes a child with its parent: whoever lost against
+    /// it can be had back, and there is nothing to decide.
+    fn is_family_end(&self, domain: DomainId, version: &Version) -> bool {
+        version.deleted && version.stamp.device == DeviceId::NULL && self.rules.parent(domain).is_some()
+    }
+
     /// Makes `record` the version that stands.
-    fn replace(
+    pub(crate) fn replace(
         &mut self,
         domain: DomainId,
         old: Option<ItemRow>,
@@ -264,6 +317,7 @@ impl<'t> Tx<'t> {
         now: UnixMillis,
     ) -> Result<(), ReadError> {
         let key = item::key_hash(domain, &record.key);
+        self.touch(domain, &record.key, old.as_ref().map(|old| &old.item.version), now);
         let epoch = self.memory.epoch;
         let open = self.domain(domain)?;
         open.dirty = true;
@@ -306,10 +360,11 @@ impl<'t> Tx<'t> {
             let same = old.item.version.deleted == version.deleted && old.item.version.value == version.value;
             // Nothing is lost when the same value was written twice.
             if !same {
-                let reason = match () {
-                    () if are_conflict(&version, &old.item.version) => Reason::Conflict,
-                    () if version.deleted => Reason::Deleted,
-                    () => Reason::Replaced,
+                let reason = match &old.item.version {
+                    old if !old.deleted && self.is_family_end(domain, &version) => Reason::ParentDeleted,
+                    old if are_conflict(&version, old) => Reason::Conflict,
+                    _ if version.deleted => Reason::Deleted,
+                    _ => Reason::Replaced,
                 };
                 let past = PastRow {
                     reason,
@@ -322,6 +377,7 @@ impl<'t> Tx<'t> {
                 self.set_aside(domain, key, &past)?;
             }
         }
+        self.settle_conflicts(domain, key, &version)?;
         self.tables.log.insert((dom, seq), tables::number(key))?;
         let row = ItemRow { item: Item { key: name, version, seq, from }, received: now };
         let row = row.encode(Place { dom, key }, &mut |device| self.tables.intern(device))?;
@@ -335,6 +391,7 @@ impl<'t> Tx<'t> {
         &mut self,
         domain: DomainId,
         loser: Record,
+        reason: Reason,
         winner: Stamp,
         from: DeviceId,
         now: UnixMillis,
@@ -352,7 +409,7 @@ impl<'t> Tx<'t> {
             }
         }
         let past = PastRow {
-            reason: Reason::Conflict,
+            reason,
             at: now,
             by: winner,
             from: Some(from),
@@ -363,6 +420,46 @@ impl<'t> Tx<'t> {
         self.dirty = true;
         self.set_aside(domain, key, &past)?;
         Ok(true)
+    }
+
+    /// Takes the conflicts off the list that `version`, which stands now, was
+    /// made of. Their losers stay in history.
+    fn settle_conflicts(
+        &mut self,
+        domain: DomainId,
+        key: KeyHash,
+        version: &Version,
+    ) -> Result<(), ReadError> {
+        let open = self.domain(domain)?;
+        let dom = open.dom;
+        // Only who decided between both has both in the ancestry: an author
+        // never stands in its own, so an edit of one side settles nothing.
+        if open.row.conflicts == 0 || version.seen.entries().is_empty() {
+            return Ok(());
+        }
+        let place = Place { dom, key };
+        let mut settled = Vec::new();
+        for row in self.tables.history.range(tables::all_past(dom, key))? {
+            let (number, row) = row?;
+            if PastRow::peek_at(row.value())?.0 != Reason::Conflict {
+                continue;
+            }
+            let devices = &self.tables.devices;
+            match PastRow::decode(row.value(), place, &mut |number| resolve(devices, number)) {
+                Ok(past) if has_seen(version, &past.version) => settled.push((number.value().2, past)),
+                Ok(_) | Err(ReadError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for (number, past) in settled {
+            let past = PastRow { reason: Reason::Settled, ..past };
+            let row = past.encode(place, &mut |device| self.tables.intern(device))?;
+            self.tables.history.insert((dom, tables::number(key), number), row.as_slice())?;
+            self.tables.conflicts.remove((dom, number))?;
+            let open = self.domain(domain)?;
+            open.row.conflicts = open.row.conflicts.saturating_sub(1);
+        }
+        Ok(())
     }
 
     /// Adds a version to history, and forgets the ones whose time is over.
@@ -452,6 +549,16 @@ pub(crate) struct Joined {
 fn are_conflict(a: &Version, b: &Version) -> bool {
     let (winner, loser) = if a > b { (a, b) } else { (b, a) };
     !winner.knew(loser) && (winner.deleted != loser.deleted || winner.value != loser.value)
+}
+
+/// Whether the ancestry of `version` names `other`, or all that `other` was
+/// made of.
+fn has_seen(version: &Version, other: &Version) -> bool {
+    let seen = |device, time| version.seen.latest(device).is_some_and(|latest| latest >= time);
+    match other.stamp.device {
+        DeviceId::NULL => other.seen.entries().iter().all(|&(device, time)| seen(device, time)),
+        device => seen(device, other.stamp.time),
+    }
 }
 
 /// The device of a local number.

@@ -3,6 +3,7 @@
 use std::io;
 
 use kinsync_protocol::id::DeviceId;
+use kinsync_protocol::record::Key;
 use thiserror::Error;
 
 /// Why a store could not be opened or created.
@@ -124,6 +125,21 @@ pub enum WriteError {
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// The record has another version by now than the one this was made of.
+    #[error("the record has changed meanwhile")]
+    Changed,
+    /// There are as many domains as two devices can share.
+    #[error("there are {limit} domains already, and no more can be shared")]
+    TooManyDomains {
+        /// The limit.
+        limit: usize,
+    },
+    /// The record that this one belongs to is deleted.
+    #[error("the record {parent} that this one belongs to is deleted")]
+    ParentDeleted {
+        /// The key of that record.
+        parent: Key,
     },
     /// The record carries the last stamp there is; nothing can follow it.
     #[error("no later version of this record can be written")]

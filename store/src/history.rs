@@ -1,12 +1,13 @@
 //! Versions that were set aside: how long they are kept, and how to see them.
 
-use kinsync_protocol::id::{DeviceId, KeyHash};
+use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::Version;
 use kinsync_protocol::stamp::{Stamp, UnixMillis};
 use redb::ReadableTable;
 
+use crate::apply::{Tx, resolve};
 use crate::error::ReadError;
-use crate::rows::{PastRow, Reason};
+use crate::rows::{ItemRow, PastRow, Place, Reason};
 use crate::tables::{self, Tables};
 
 /// A record keeps this many versions however old they are.
@@ -67,5 +68,51 @@ impl Tables<'_> {
             }
         }
         Ok(conflicts)
+    }
+}
+
+impl Tx<'_> {
+    /// Every key hash with a history, once.
+    pub(crate) fn keys_with_past(&self, dom: u32) -> Result<Vec<KeyHash>, ReadError> {
+        let mut keys = Vec::new();
+        for row in self.tables.history.range((dom, 0, 0)..=(dom, u128::MAX, u64::MAX))? {
+            let key = tables::key_hash(row?.0.value().1);
+            if keys.last() != Some(&key) {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Whether the record stands as deleted. One in doubt does not.
+    pub(crate) fn is_deleted(&self, dom: u32, key: KeyHash) -> Result<bool, ReadError> {
+        let Some(row) = self.tables.items.get((dom, tables::number(key)))? else { return Ok(false) };
+        let devices = &self.tables.devices;
+        match ItemRow::decode(row.value(), Place { dom, key }, &mut |number| resolve(devices, number)) {
+            Ok(row) => Ok(row.item.version.deleted),
+            Err(ReadError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets every version of a record that was set aside. How many.
+    pub(crate) fn forget_past(&mut self, domain: DomainId, key: KeyHash) -> Result<u64, ReadError> {
+        let dom = self.domain(domain)?.dom;
+        let mut all = Vec::new();
+        for row in self.tables.history.range(tables::all_past(dom, key))? {
+            all.push(row?.0.value());
+        }
+        let mut conflicts = 0;
+        for &place in &all {
+            self.tables.history.remove(place)?;
+            conflicts += u64::from(self.tables.conflicts.remove((dom, place.2))?.is_some());
+        }
+        if !all.is_empty() {
+            let open = self.domain(domain)?;
+            open.row.conflicts = open.row.conflicts.saturating_sub(conflicts);
+            open.dirty = true;
+            self.dirty = true;
+        }
+        Ok(all.len() as u64)
     }
 }

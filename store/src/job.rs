@@ -3,7 +3,7 @@
 //! A job checks everything before it changes anything, so one that is refused
 //! leaves no trace among the others of its commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::limits::VALUE_BYTES_MAX;
@@ -50,13 +50,21 @@ pub struct Applied {
     pub conflicts: u64,
     /// Records that contradict themselves and were left out.
     pub refused: u64,
+    /// Domains that were left out, as there are as many as two devices can
+    /// share.
+    pub left_out: BTreeSet<DomainId>,
     /// The log of each domain of the batches: last position before and now.
     pub domains: BTreeMap<DomainId, (u64, u64)>,
 }
 
 impl<T> Job<T> {
     pub(crate) fn new(run: impl FnOnce(&mut Tx<'_>) -> Result<T, Stop> + Send + 'static) -> Self {
-        Self { run: Box::new(run), bytes: 0, bulk: false }
+        let settled = |tx: &mut Tx<'_>| {
+            let answer = run(tx)?;
+            tx.settle()?;
+            Ok(answer)
+        };
+        Self { run: Box::new(settled), bytes: 0, bulk: false }
     }
 }
 
@@ -64,7 +72,8 @@ impl Job<Version> {
     /// Writes a value, also one equal to the value that stands.
     ///
     /// # Errors
-    /// [`WriteError::ValueTooLarge`], [`WriteError::NoLaterStamp`].
+    /// [`WriteError::ValueTooLarge`], [`WriteError::NoLaterStamp`],
+    /// [`WriteError::ParentDeleted`], [`WriteError::TooManyDomains`].
     pub fn put(domain: DomainId, key: Key, value: Vec<u8>, now: UnixMillis) -> Self {
         let bytes = value.len();
         let mut job = Self::new(move |tx| {
@@ -75,7 +84,8 @@ impl Job<Version> {
         job
     }
 
-    /// Deletes a record. Its value stays in history.
+    /// Deletes a record, and the records that belong to it. Their values stay
+    /// in history.
     ///
     /// # Errors
     /// [`WriteError::NotFound`] if there is none, [`WriteError::NoLaterStamp`].
@@ -89,16 +99,17 @@ impl Job<Version> {
         })
     }
 
-    /// Writes the value of a version in history as a new version.
+    /// Writes the value of a version in history as a new version. If the
+    /// record was deleted, the records that were deleted with it come back too.
     ///
     /// # Errors
     /// [`WriteError::NotFound`] if history holds no such version or it is a
-    /// deletion, [`WriteError::Damaged`] if its value is not the one written.
+    /// deletion, [`WriteError::Damaged`] if its value is not the one written,
+    /// [`WriteError::ParentDeleted`].
     pub fn restore(domain: DomainId, key: Key, number: u64, now: UnixMillis) -> Self {
         Self::new(move |tx| {
-            let past = tx.past(domain, &key, number)?;
-            let value = past.and_then(|past| past.value).ok_or(Stop::Refused(WriteError::NotFound))?;
-            tx.write(domain, &key, Some(value), now)
+            let past = tx.past(domain, &key, number)?.ok_or(Stop::Refused(WriteError::NotFound))?;
+            Ok(tx.bring_back(domain, &key, past, now)?.0)
         })
     }
 }
@@ -108,12 +119,16 @@ impl Job<PutMany> {
     /// all or none.
     ///
     /// # Errors
-    /// [`WriteError::ValueTooLarge`] for any of them, [`WriteError::NoLaterStamp`].
+    /// [`WriteError::ValueTooLarge`], [`WriteError::NoLaterStamp`] or
+    /// [`WriteError::ParentDeleted`] for any of them,
+    /// [`WriteError::TooManyDomains`].
     pub fn put_many(domain: DomainId, records: Vec<(Key, Vec<u8>)>, now: UnixMillis) -> Self {
         let bytes = records.iter().map(|(_, value)| value.len()).sum();
         let mut job = Self::new(move |tx| {
+            tx.check_room_for(domain)?;
             for (key, value) in &records {
                 check_value(value)?;
+                tx.check_parent(domain, key)?;
                 if tx.item(domain, key)?.is_some_and(|old| old.item.version.stamp.time >= Hlc::MAX) {
                     return Err(Stop::Refused(WriteError::NoLaterStamp));
                 }
@@ -163,6 +178,11 @@ impl Job<Applied> {
             }
             let mut applied = Applied::default();
             for batch in batches {
+                if !tx.has_room_for(batch.domain)? {
+                    tracing::warn!(peer = %from, domain = %batch.domain, "no room for one more domain");
+                    applied.left_out.insert(batch.domain);
+                    continue;
+                }
                 let before = tx.head(batch.domain)?;
                 for record in batch.records {
                     applied.received += 1;
@@ -178,8 +198,11 @@ impl Job<Applied> {
                 if let Some(cursor) = &batch.cursor {
                     tx.set_cursor(from, batch.domain, cursor)?;
                 }
-                let head = tx.head(batch.domain)?;
-                applied.domains.entry(batch.domain).or_insert((before, head)).1 = head;
+                applied.domains.entry(batch.domain).or_insert((before, before));
+            }
+            tx.settle()?;
+            for (domain, (_, head)) in &mut applied.domains {
+                *head = tx.head(*domain)?;
             }
             Ok(applied)
         });

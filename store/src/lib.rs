@@ -17,6 +17,7 @@ mod check;
 mod commit;
 mod disk;
 mod error;
+mod family;
 mod history;
 mod job;
 mod migrate;
@@ -24,11 +25,15 @@ mod open;
 mod peers;
 mod private;
 mod query;
+mod resolve;
 mod rows;
+mod rules;
 mod snapshot;
 mod store;
 mod tables;
+mod trash;
 mod trust;
+mod undo;
 mod writer;
 
 #[cfg(test)]
@@ -45,5 +50,8 @@ pub use peers::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Address, AddressNote, PEER_TEX
 pub use private::Private;
 pub use query::{Conflict, DomainCounts, Listed, PastVersion};
 pub use rows::Reason;
+pub use rules::Rules;
 pub use snapshot::StoreSnapshot;
 pub use store::{BALLAST_BYTES, CACHE_BYTES, Options, Store};
+pub use trash::{Emptied, Trashed};
+pub use undo::{UNDO_PAGE, Undone};

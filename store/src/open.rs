@@ -19,6 +19,7 @@ use crate::commit::Commit;
 use crate::disk::{Access, Disk};
 use crate::error::{OpenError, ReadError, is_full, is_read_only};
 use crate::migrate;
+use crate::rules::RuleSet;
 use crate::tables::{META, View};
 
 /// How the store stands with writing. Reading goes on in every state.
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) database: RwLock<Option<Opened>>,
     state: Mutex<State>,
     subscribers: Mutex<Vec<Subscriber>>,
+    rules: Mutex<Arc<RuleSet>>,
     /// Records whose hashes did not fit when they were read.
     pub(crate) damaged: Arc<AtomicU64>,
 }
@@ -79,6 +81,7 @@ impl Core {
             database: RwLock::new(None),
             state: Mutex::new(State::Writing),
             subscribers: Mutex::new(Vec::new()),
+            rules: Mutex::default(),
             damaged: Arc::default(),
         }
     }
@@ -89,6 +92,15 @@ impl Core {
 
     pub(crate) fn set_state(&self, state: State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// The rules for transactions that begin now.
+    pub(crate) fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(&self.rules.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_rules(&self, rules: RuleSet) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
     pub(crate) fn access(&self) -> Option<Access> {

@@ -108,6 +108,31 @@ pub enum Reason {
     /// It lost against a version whose author had not seen it, or was replaced
     /// by one.
     Conflict,
+    /// Its record was deleted with the record that it belongs to.
+    ParentDeleted,
+    /// It lost a conflict that was decided since.
+    Settled,
+}
+
+impl Reason {
+    const ALL: [(u8, Self); 5] = [
+        (0, Self::Replaced),
+        (1, Self::Deleted),
+        (2, Self::Conflict),
+        (3, Self::ParentDeleted),
+        (5, Self::Settled),
+    ];
+
+    fn encode(self) -> u8 {
+        let (number, _) = Self::ALL.into_iter().find(|(_, reason)| *reason == self).expect("all are listed");
+        number
+    }
+
+    fn decode(row: &mut Reader<'_>) -> Result<Self, ReadError> {
+        let number = row.u8()?;
+        let reason = Self::ALL.into_iter().find(|(listed, _)| *listed == number);
+        reason.map(|(_, reason)| reason).ok_or_else(|| row.damaged())
+    }
 }
 
 /// A version that was set aside, and its value.
@@ -128,11 +153,7 @@ pub(crate) struct PastRow {
 impl PastRow {
     pub(crate) fn encode(&self, place: Place, intern: &mut Intern<'_>) -> Result<Vec<u8>, ReadError> {
         let mut bytes = Vec::with_capacity(96 + self.value.as_ref().map_or(0, Vec::len));
-        bytes.push(match self.reason {
-            Reason::Replaced => 0,
-            Reason::Deleted => 1,
-            Reason::Conflict => 2,
-        });
+        bytes.push(self.reason.encode());
         bytes.extend_from_slice(&self.at.0.to_be_bytes());
         bytes.extend_from_slice(&self.by.time.0.to_be_bytes());
         bytes.extend_from_slice(&intern(self.by.device)?.to_be_bytes());
@@ -146,12 +167,7 @@ impl PastRow {
 
     pub(crate) fn decode(bytes: &[u8], place: Place, resolve: &mut Resolve<'_>) -> Result<Self, ReadError> {
         let mut row = Reader::new(place.open(bytes, "history")?, "history");
-        let reason = match row.u8()? {
-            0 => Reason::Replaced,
-            1 => Reason::Deleted,
-            2 => Reason::Conflict,
-            _ => return Err(row.damaged()),
-        };
+        let reason = Reason::decode(&mut row)?;
         let at = UnixMillis(row.u64()?);
         let by = Stamp { time: Hlc(row.u64()?), device: resolve(row.u32()?)? };
         let from = read_from(&mut row, resolve)?;
@@ -163,12 +179,7 @@ impl PastRow {
     /// The time it was set aside, without reading the rest.
     pub(crate) fn peek_at(bytes: &[u8]) -> Result<(Reason, UnixMillis), ReadError> {
         let mut row = Reader::new(bytes, "history");
-        let reason = match row.u8()? {
-            2 => Reason::Conflict,
-            1 => Reason::Deleted,
-            _ => Reason::Replaced,
-        };
-        Ok((reason, UnixMillis(row.u64()?)))
+        Ok((Reason::decode(&mut row)?, UnixMillis(row.u64()?)))
     }
 }
 

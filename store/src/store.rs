@@ -1,5 +1,6 @@
 //! The store as others use it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ use crate::disk::Access;
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::job::{Applied, Job, Pending, PutMany, Queued};
 use crate::open::{self, Core, FileMedium, State};
+use crate::rules::{RuleSet, Rules};
 use crate::snapshot::StoreSnapshot;
 use crate::writer::Writer;
 
@@ -191,6 +193,12 @@ impl Store {
     /// [`Job::apply`], waiting for its commit.
     pub fn apply(&self, from: DeviceId, batches: Vec<Batch>, now: UnixMillis) -> Result<Applied, WriteError> {
         self.write(Job::apply(from, batches, now))
+    }
+
+    /// Says what is to know of domains, instead of all that was said before.
+    /// Holds for every job that has not begun.
+    pub fn set_rules(&self, rules: BTreeMap<DomainId, Rules>) {
+        self.core.set_rules(RuleSet::new(rules));
     }
 
     /// Calls `subscriber` with every commit from now on, on the writer's

@@ -143,7 +143,7 @@ impl Writer {
         } else {
             transaction.set_durability(Durability::None)?;
         }
-        let mut tx = Tx::new(Tables::open(&transaction)?, self.memory.clone());
+        let mut tx = Tx::new(Tables::open(&transaction)?, self.memory.clone(), self.core.rules());
         for job in group.iter_mut() {
             job.run(&mut tx)?;
         }

@@ -186,8 +186,8 @@ impl Control {
             for past in snapshot.history(domain, &key)? {
                 let kind = match past.reason {
                     Reason::Replaced => HistoryKind::Replaced,
-                    Reason::Deleted => HistoryKind::Deleted,
-                    Reason::Conflict => HistoryKind::LostConflict,
+                    Reason::Deleted | Reason::ParentDeleted => HistoryKind::Deleted,
+                    Reason::Conflict | Reason::Settled => HistoryKind::LostConflict,
                 };
                 versions.push((past.version, kind, Some(past.number)));
             }

@@ -77,6 +77,18 @@ impl From<WriteError> for Failure {
             WriteError::NotTrusted { peer } => {
                 Self::new(Kind::NotPaired, format!("The device {} is not trusted.", peer.short()))
             }
+            WriteError::TooManyDomains { limit } => Self::new(
+                Kind::TooManyDomains,
+                format!("There are {limit} domains already, as many as two devices can share."),
+            )
+            .hint("Put the records into a domain that exists:  kinsync status"),
+            WriteError::ParentDeleted { parent } => Self::new(
+                Kind::ParentDeleted,
+                format!("The record \"{parent}\" that this one belongs to is deleted."),
+            )
+            .hint("Bring that one back first:  kinsync trash"),
+            WriteError::Changed => Self::new(Kind::Changed, "The record has changed meanwhile.")
+                .hint("Look at it again, then decide."),
             WriteError::DiskFull => disk_full(),
             WriteError::Damaged { what } => {
                 Self::new(Kind::StoreDamaged, format!("The store is damaged: {what}.")).hint(DAMAGED_HINT)

@@ -1,6 +1,7 @@
 //! What a record may be, and how much of its past is kept.
 
-use kinsync_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use kinsync_protocol::id::DomainId;
+use kinsync_protocol::limits::{DOMAINS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::{Batch, Snapshot};
 use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp};
@@ -44,6 +45,38 @@ fn domain_names_end_at_128_bytes() {
     let snapshot = store.snapshot().unwrap();
     assert_eq!(snapshot.domain_names().unwrap(), [name, "notes".into()]);
     assert_eq!(snapshot.counts().unwrap()[0].name.as_deref(), Some("notes"));
+}
+
+/// F5: a domain beyond those that two devices can share is refused, whoever
+/// begins it, and never left out without a word.
+#[test]
+fn domains_end_at_4096() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), PHONE);
+    let domain = |n: usize| DomainId::of(&format!("d{n}"));
+    store
+        .write(Job::new(move |tx| {
+            (1..DOMAINS_MAX).try_for_each(|n| tx.write(domain(n), &key("x"), Some(vec![1]), NOW).map(drop))
+        }))
+        .unwrap();
+    // Asking for one that is not there begins none.
+    assert_eq!(store.delete(domain(0), key("x"), NOW), Err(WriteError::NotFound));
+    assert_eq!(store.snapshot().unwrap().get(domain(0), &key("x")).unwrap(), None);
+    store.put(domain(0), key("x"), vec![1], NOW).unwrap();
+    let refused = WriteError::TooManyDomains { limit: DOMAINS_MAX };
+    assert_eq!(store.put(domain(DOMAINS_MAX), key("x"), vec![1], NOW), Err(refused.clone()));
+    let many = vec![(key("x"), vec![1])];
+    assert_eq!(store.put_many(domain(DOMAINS_MAX), many, NOW), Err(refused));
+    assert_eq!(store.snapshot().unwrap().counts().unwrap().len(), DOMAINS_MAX);
+    store.put(domain(7), key("y"), vec![1], NOW).unwrap();
+
+    let stamp = Stamp { time: Hlc::at(NOW), device: LAPTOP };
+    let record = Record::new(key("z"), Some(vec![1]), stamp, Ancestry::default());
+    let batch = |domain| Batch { domain, records: vec![record.clone()], cursor: None };
+    let batches = vec![batch(domain(DOMAINS_MAX)), batch(domain(7))];
+    let applied = store.apply(LAPTOP, batches, NOW).unwrap();
+    assert_eq!((applied.changed, applied.left_out), (1, [domain(DOMAINS_MAX)].into()));
+    assert_eq!(store.snapshot().unwrap().counts().unwrap().len(), DOMAINS_MAX);
 }
 
 /// Importing the same library again changes nothing.
