@@ -16,12 +16,17 @@
 //! the cursors missed: first contact, a restored backup, a lost log. Both
 //! sides run the same code per domain; the initiator opens, and decides when
 //! to repair (spec §6).
+//!
+//! The Hellos also say what each side grants the other. A domain in which
+//! records may go only one way ends when the side that may send has said all
+//! and the other one has taken it in, whatever the roots say.
 
 use std::collections::BTreeSet;
 
 use thiserror::Error;
 
 use crate::fault::PeerFault;
+use crate::grants::Grants;
 use crate::id::{DeviceId, DomainId};
 use crate::limits::{
     ANCESTRY_DEVICES_MAX, DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, FRAME_DEVICES_MAX,
@@ -62,6 +67,9 @@ pub struct Session {
     id: u64,
     nonce: Nonce,
     compare: bool,
+    /// What this device grants where no domain is named, as the other side was
+    /// told, and what the other side grants there.
+    others: (Grants, Grants),
     domains: Vec<Domain>,
     frames: u32,
     /// Whether the last frame taken said anything.
@@ -102,6 +110,9 @@ pub struct Outcome {
     pub received: u64,
     /// Records sent.
     pub sent: u64,
+    /// What this device grants the other one in the domains that are not
+    /// listed, and what the other one grants there.
+    pub others: (Grants, Grants),
     /// Each domain, and whether both sides have proven to hold the same.
     pub domains: Vec<DomainOutcome>,
 }
@@ -114,6 +125,15 @@ pub struct DomainOutcome {
     /// The position of the own log up to which both sides have proven to hold
     /// the same; `None` if they have not.
     pub equal_at: Option<u64>,
+    /// The position of the own log up to which the other side has all that it
+    /// may have; `None` if that is not known, and where nothing may be sent.
+    pub reached: Option<u64>,
+    /// Whether all is done that both sides grant. A domain that is equal is.
+    pub complete: bool,
+    /// What this device grants the other one.
+    pub ours: Grants,
+    /// What the other one grants this device.
+    pub theirs: Grants,
     /// Live records here when the other side announced its own.
     pub own_records: u64,
     /// Live records that the other side announced.
@@ -128,6 +148,29 @@ impl Outcome {
     /// Whether both sides have proven to hold the same in every domain.
     pub fn is_equal(&self) -> bool {
         self.domains.iter().all(|domain| domain.equal_at.is_some())
+    }
+
+    /// Whether nothing is left to do that both sides grant.
+    pub fn is_complete(&self) -> bool {
+        self.domains.iter().all(|domain| domain.complete)
+    }
+}
+
+impl DomainOutcome {
+    /// Whether this device may send records.
+    pub fn may_send(&self) -> bool {
+        self.ours.read && self.theirs.write
+    }
+
+    /// Whether this device may take records in.
+    pub fn may_take(&self) -> bool {
+        self.theirs.read && self.ours.write
+    }
+
+    /// Whether records may not go both ways, so that the two sides need not be
+    /// equal.
+    pub fn is_limited(&self) -> bool {
+        !(self.may_send() && self.may_take())
     }
 }
 
@@ -156,6 +199,7 @@ impl Session {
             id,
             nonce,
             compare,
+            others: (Grants::ALL, Grants::ALL),
             domains: Vec::new(),
             frames: 0,
             heard: false,
@@ -180,13 +224,15 @@ impl Session {
     /// initiator gave no frame.
     pub fn outcome(&self) -> Outcome {
         let domains = self.domains.iter().map(Domain::outcome).collect();
-        Outcome { received: self.received, sent: self.sent, domains }
+        Outcome { received: self.received, sent: self.sent, others: self.others, domains }
     }
 
     /// The initiator's first frame.
     pub fn open<S: Snapshot>(&mut self, snapshot: &S) -> Result<Frame, SessionError<S::Error>> {
-        let ids = snapshot.domains().map_err(SessionError::Store)?;
-        self.domains = ids.into_iter().take(DOMAINS_MAX).map(Domain::new).collect();
+        self.others.0 = snapshot.other_grants(self.peer);
+        let ids = self.own_domains(snapshot).map_err(SessionError::Store)?;
+        let granted = |id| Domain::new(id, snapshot.grants(self.peer, id));
+        self.domains = ids.into_iter().take(DOMAINS_MAX).map(granted).collect();
         self.frames = 1;
         Ok(Frame { session: self.id, hello: Some(self.hello(snapshot)?), parts: Vec::new() })
     }
@@ -275,12 +321,26 @@ impl Session {
         Ok(step)
     }
 
+    /// The domains to name: those that hold an item and those in which not the
+    /// same is granted as in all others, but not the names of those in which
+    /// nothing is granted because that holds for all others.
+    fn own_domains<S: Snapshot>(&self, snapshot: &S) -> Result<BTreeSet<DomainId>, S::Error> {
+        let mut ids: BTreeSet<_> = snapshot.domains()?.into_iter().collect();
+        let apart = |id: &DomainId| snapshot.grants(self.peer, *id) != self.others.0;
+        ids.extend(snapshot.limited_domains(self.peer).into_iter().filter(apart));
+        ids.retain(|id| !self.others.0.is_none() || !snapshot.grants(self.peer, *id).is_none());
+        Ok(ids)
+    }
+
     fn hello<S: Snapshot>(&mut self, snapshot: &S) -> Result<Hello, SessionError<S::Error>> {
         let mut domains = Vec::with_capacity(self.domains.len());
         for domain in &mut self.domains {
-            let root = snapshot.root(domain.id).map_err(SessionError::Store)?;
-            let cursor = snapshot.cursor(self.peer, domain.id).map_err(SessionError::Store)?;
-            domain.opened_at = root.head;
+            domain.opened_at = snapshot.root(domain.id).map_err(SessionError::Store)?.head;
+            let root = domain.shown(snapshot).map_err(SessionError::Store)?;
+            let cursor = match domain.ours.write {
+                true => snapshot.cursor(self.peer, domain.id).map_err(SessionError::Store)?,
+                false => None,
+            };
             domains.push(HelloDomain {
                 domain: domain.id,
                 print: ByteArray16::new(root_print(self.nonce, &root.summary)),
@@ -289,9 +349,11 @@ impl Session {
                 epoch: root.epoch,
                 head: root.head,
                 cursor: cursor.map(Into::into),
+                grants: domain.ours,
             });
         }
-        Ok(Hello { nonce: self.nonce, compare: self.compare, domains: Bounded::truncating(domains) })
+        let domains = Bounded::truncating(domains);
+        Ok(Hello { nonce: self.nonce, compare: self.compare, others: self.others.0, domains })
     }
 
     /// Takes in the other side's Hello and decides how each domain starts.
@@ -299,6 +361,7 @@ impl Session {
         if self.frames > 2 || self.domains.iter().any(|domain| domain.met) {
             return Err(PeerFault::Unexpected { what: "second Hello" }.into());
         }
+        self.others.1 = hello.others;
         let theirs = hello.domains.into_inner();
         let distinct: BTreeSet<_> = theirs.iter().map(|theirs| theirs.domain).collect();
         if distinct.len() != theirs.len() {
@@ -314,17 +377,21 @@ impl Session {
                     return Err(PeerFault::Unexpected { what: "Hello with other domains" }.into());
                 }
                 let extra = theirs.iter().skip(self.domains.len());
-                self.domains.extend(extra.map(|theirs| Domain::new(theirs.domain)));
+                // They were told this of what was not named.
+                self.domains.extend(extra.map(|theirs| Domain::new(theirs.domain, self.others.0)));
             }
             Role::Responder => {
-                let own = snapshot.domains().map_err(SessionError::Store)?;
+                self.others.0 = snapshot.other_grants(self.peer);
+                let own = self.own_domains(snapshot).map_err(SessionError::Store)?;
                 let extra = own.into_iter().filter(|own| !distinct.contains(own));
                 let all = theirs.iter().map(|theirs| theirs.domain).chain(extra);
-                self.domains = all.take(DOMAINS_MAX).map(Domain::new).collect();
+                let granted = |id| Domain::new(id, snapshot.grants(self.peer, id));
+                self.domains = all.take(DOMAINS_MAX).map(granted).collect();
                 // The initiator holds nothing in what it did not name.
                 let unnamed = self.domains.iter_mut().skip(theirs.len());
                 for domain in unnamed {
-                    domain.meet_nothing(self.peer, self.nonce, snapshot).map_err(SessionError::Store)?;
+                    let met = domain.meet_nothing(hello.others, self.peer, self.nonce, snapshot);
+                    met.map_err(SessionError::Store)?;
                 }
             }
         }
@@ -412,8 +479,9 @@ fn moves<S: Snapshot>(
 
 /// The length of a domain in a Hello, rounded up.
 fn hello_bytes(domain: &HelloDomain) -> usize {
-    /// Two byte strings of 16 and six numbers of 8, each with its head.
-    const FIXED: usize = 2 * 17 + 6 * 9 + 4;
+    /// Two byte strings of 16, six numbers of 8 and one of 1, each with its
+    /// head.
+    const FIXED: usize = 2 * 17 + 6 * 9 + 2 + 4;
     let after = domain.cursor.as_ref().and_then(|cursor| cursor.after.as_ref());
     FIXED + after.map_or(0, |key| key.as_str().len() + 3)
 }
@@ -477,12 +545,14 @@ mod tests {
             epoch: u64::MAX,
             head: u64::MAX,
             cursor: Some(Cursor { epoch: u64::MAX, seq: u64::MAX, after: None }.into()),
+            grants: Grants::none(crate::grants::Why::Scope),
         };
         for count in [0, 1, 200, 300, 400, 600, DOMAINS_MAX] {
             let domains: Vec<_> = (0..count).map(domain).collect();
             let mut room = Room::default();
             room.spend(0, domains.iter().map(hello_bytes).sum());
-            let hello = Hello { nonce: [0; 8], compare: false, domains: Bounded::truncating(domains) };
+            let (others, domains) = (Grants::ALL, Bounded::truncating(domains));
+            let hello = Hello { nonce: [0; 8], compare: false, others, domains };
             let record = made_up(0, STORED_BYTES_MAX);
             let records = if room.takes(&record) { vec![record] } else { Vec::new() };
             assert_eq!(records.is_empty(), count > 300, "{count} domains");

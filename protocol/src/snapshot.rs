@@ -1,5 +1,6 @@
 //! What a session reads of a store, and what it asks the store to commit.
 
+use crate::grants::Grants;
 use crate::id::{DeviceId, DomainId, KeyHash};
 use crate::record::{Key, Record, Version};
 use crate::sums::{Range, Summary};
@@ -55,6 +56,25 @@ pub trait Snapshot {
 
     /// All domains that hold an item, sorted.
     fn domains(&self) -> Result<Vec<DomainId>, Self::Error>;
+
+    /// What this device grants `peer` in a domain.
+    fn grants(&self, peer: DeviceId, domain: DomainId) -> Grants {
+        let (_, _) = (peer, domain);
+        Grants::ALL
+    }
+
+    /// All domains in which [`grants`](Self::grants) may differ from
+    /// [`other_grants`](Self::other_grants), whether they hold an item or not.
+    fn limited_domains(&self, peer: DeviceId) -> Vec<DomainId> {
+        let _ = peer;
+        Vec::new()
+    }
+
+    /// What this device grants `peer` in every domain that nothing is said of.
+    fn other_grants(&self, peer: DeviceId) -> Grants {
+        let _ = peer;
+        Grants::ALL
+    }
 
     /// The root of a domain; all zero for one that holds nothing.
     fn root(&self, domain: DomainId) -> Result<Root, Self::Error>;

@@ -14,9 +14,18 @@ const BUDGET: u64 = 150;
 const ALL: bool = false;
 const CURSORS: bool = true;
 
+/// Mistakes that show only where devices limit what others may do.
+const WITH_RIGHTS: [Planted; 5] = [
+    Planted::RightsCheckedEarly,
+    Planted::RightsForgotten,
+    Planted::PushIgnoresGrants,
+    Planted::AnybodyDeletes,
+    Planted::SessionKeepsGrants,
+];
+
 /// Each mistake, the worlds it is looked for in, and the first seed that
 /// showed it when it was last measured. The search begins there.
-const FOUND: [(Planted, bool, u64); 37] = [
+const FOUND: [(Planted, bool, u64); 42] = [
     (Planted::AckBeforeSync, ALL, 12),
     (Planted::CursorBeforeData, ALL, 0),
     (Planted::CursorBeforeData, CURSORS, 3),
@@ -54,6 +63,11 @@ const FOUND: [(Planted, bool, u64); 37] = [
     (Planted::AnswersAfterRevocation, ALL, 1),
     (Planted::RevocationNotSpread, ALL, 10),
     (Planted::RevokedGoesOn, ALL, 1),
+    (Planted::RightsCheckedEarly, ALL, 65),
+    (Planted::RightsForgotten, ALL, 0),
+    (Planted::PushIgnoresGrants, ALL, 0),
+    (Planted::AnybodyDeletes, ALL, 5),
+    (Planted::SessionKeepsGrants, ALL, 60),
 ];
 
 #[test]
@@ -62,7 +76,8 @@ fn every_planted_mistake_is_found_within_its_budget() {
     let search = || {
         let mut missed = Vec::new();
         while let Some((planted, cursors_only, first)) = FOUND.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let options = Options { planted: Some(*planted), cursors_only: *cursors_only };
+            let rights = WITH_RIGHTS.contains(planted);
+            let options = Options { planted: Some(*planted), cursors_only: *cursors_only, rights };
             let seeds = std::iter::once(*first).chain(0..BUDGET);
             match seeds.clone().find_map(|seed| run::<Memory>(seed, options, None).err()) {
                 Some(failure) => println!(

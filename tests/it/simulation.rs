@@ -27,6 +27,14 @@ fn cursors_alone_miss_nothing() {
     all_hold(Options { cursors_only: true, ..Options::default() });
 }
 
+/// D16: whatever devices let each other do and whenever that changes, nothing
+/// goes where it may not, what may go arrives, deletions that are not granted
+/// are undone, and devices that share everything prove that they are equal.
+#[test]
+fn rights_are_kept_in_every_world() {
+    all_hold(Options { rights: true, ..Options::default() });
+}
+
 #[test]
 fn a_seed_gives_the_same_world_twice() {
     for seed in 0..20 {

@@ -6,6 +6,7 @@ use std::path::Path;
 use ed25519_dalek::SigningKey;
 use kinsync_protocol::card::Card;
 use kinsync_protocol::code::Code;
+use kinsync_protocol::grants::{Grants, Why};
 use kinsync_protocol::hash::tagged;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item::{item_hash, key_hash, value_hash};
@@ -113,8 +114,10 @@ fn hello() -> String {
         epoch: 9,
         head: 2,
         cursor: Some(HelloCursor { epoch: 5, seq: 40, after: None }),
+        grants: Grants { write: false, delete: false, why: Why::Held, ..Grants::ALL },
     };
-    let hello = Hello { nonce: NONCE, compare: false, domains: Bounded::truncating(vec![domain]) };
+    let domains = Bounded::truncating(vec![domain]);
+    let hello = Hello { nonce: NONCE, compare: false, others: Grants::ALL, domains };
     exchange(Some(hello), Vec::new())
 }
 

@@ -7,6 +7,7 @@ use ed25519_dalek::SigningKey;
 use fastrand::Rng;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Version;
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::session::{Outcome, Session};
 use kinsync_protocol::snapshot::{Batch, Cursor, Epoch};
 use kinsync_protocol::stamp::UnixMillis;
@@ -120,6 +121,27 @@ pub enum Effect {
         outcome: Outcome,
         /// What it cost.
         cost: Cost,
+    },
+    /// It wrote a record again that a peer may not delete.
+    Undid {
+        /// The record.
+        place: Place,
+        /// The new version.
+        version: Version,
+    },
+    /// Its user said what a peer may do, and that is durable.
+    Allowed {
+        /// The peer.
+        peer: usize,
+        /// What it may do.
+        rights: Rights,
+    },
+    /// It sent or announced something of a domain.
+    Shared {
+        /// The receiver.
+        peer: usize,
+        /// The domain.
+        domain: DomainId,
     },
     /// Its trust in a device has ended, and that is durable.
     Distrusts {
@@ -264,12 +286,22 @@ struct Link {
     due: u64,
     /// Up to where the peer is known to have taken in the own log; `None`
     /// until a session has proven it.
-    told: Option<BTreeMap<DomainId, u64>>,
+    told: Option<Told>,
     /// The generation of the own trust view that the peer has heard on this
     /// contact.
     announced: Option<u64>,
     /// The life of the peer whose view has been heard.
     heard: Option<u64>,
+}
+
+/// What a peer has of the own log, as a session has proven.
+#[derive(Clone, Debug)]
+struct Told {
+    upto: BTreeMap<DomainId, u64>,
+    /// Domains in which nothing may be sent.
+    shut: BTreeSet<DomainId>,
+    /// Whether anything may be sent in domains that the session did not name.
+    others: bool,
 }
 
 #[derive(Debug)]
@@ -397,6 +429,12 @@ impl<D: Disk> Device<D> {
         self.waiting.iter().any(from)
     }
 
+    /// Whether a session that it opened with `peer` is under way.
+    pub fn is_in_session(&self, peer: usize) -> bool {
+        let open = self.links.get(&peer).and_then(|link| link.open.as_ref());
+        open.is_some_and(|open| matches!(open.what, What::Session(_)))
+    }
+
     /// When the device has something to do by itself.
     pub fn deadline(&self) -> Option<u64> {
         let mine = self.links.iter().filter(|(peer, link)| link.open.is_some() || self.wants(**peer));
@@ -422,6 +460,19 @@ impl<D: Disk> Device<D> {
             }
             Some(Done::Applied | Done::Refused) => (),
         }
+    }
+
+    /// The user says what a peer may do. All that is under way with it ends:
+    /// it was begun under other rights.
+    pub fn allow(&mut self, peer: usize, rights: Rights, now: u64, out: &mut Out) {
+        self.disk.allow(self.ids[peer], rights.clone());
+        if !self.has(Planted::SessionKeepsGrants) {
+            self.forget(peer);
+        }
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.due = now;
+        }
+        out.effects.push(Effect::Allowed { peer, rights });
     }
 
     /// What waited becomes durable.
@@ -547,6 +598,12 @@ impl<D: Disk> Device<D> {
                 false
             }
             Some(Done::Applied | Done::Wrote(_)) => {
+                for (place, deletion) in records.iter().filter(|(_, version)| version.deleted) {
+                    let undoes = |stands: &Version| stands.stamp.device == self.id && stands > deletion;
+                    let undone = self.disk.version(place).filter(undoes);
+                    let undid = undone.map(|version| Effect::Undid { place: place.clone(), version });
+                    out.effects.extend(undid);
+                }
                 out.effects.push(Effect::Applied { from: peer, records, cursors });
                 true
             }

@@ -9,6 +9,7 @@ use fastrand::Rng;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::item::item_hash;
 use kinsync_protocol::record::{Key, Version};
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::snapshot::{Batch, Cursor, Epoch, Snapshot};
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
 use kinsync_protocol::sums::Summary;
@@ -128,6 +129,12 @@ pub trait Disk: Sized {
     /// Changes the trust view, durably, and everything before it as well.
     fn trust(&mut self, op: &TrustOp) -> Changes;
 
+    /// Changes what a device may do, durably, and everything before it as well.
+    fn allow(&mut self, peer: DeviceId, rights: Rights);
+
+    /// What a device may do.
+    fn rights(&self, peer: DeviceId) -> Rights;
+
     /// The trust view that stands.
     fn trusted(&self) -> View;
 
@@ -199,7 +206,11 @@ impl Memory {
             }
             Op::Write { .. } => true,
             Op::Apply { .. } if self.planted == Some(Planted::TrustCheckedEarly) => true,
-            Op::Apply { from, .. } => self.trust.may(*from, Action::Sync),
+            Op::Apply { from, batches, .. } => {
+                let granted = |batch: &Batch| self.live.grants_of(*from, batch.domain).write;
+                let early = self.planted == Some(Planted::RightsCheckedEarly);
+                self.trust.may(*from, Action::Sync) && (early || batches.iter().all(granted))
+            }
         }
     }
 
@@ -258,6 +269,17 @@ impl Disk for Memory {
     fn trust(&mut self, op: &TrustOp) -> Changes {
         self.sync();
         op.change(&mut self.trust)
+    }
+
+    fn allow(&mut self, peer: DeviceId, rights: Rights) {
+        self.sync();
+        for model in [Some(&mut self.live), self.durable.as_mut()].into_iter().flatten() {
+            model.rights.insert(peer, rights.clone());
+        }
+    }
+
+    fn rights(&self, peer: DeviceId) -> Rights {
+        self.live.rights.get(&peer).cloned().unwrap_or_default()
     }
 
     fn trusted(&self) -> View {

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kinsync_protocol::grants::Grants;
 use kinsync_protocol::id::DomainId;
 use kinsync_protocol::limits::{CLOCK_FOLLOW_MILLIS_MAX, DOMAINS_MAX};
 use kinsync_protocol::record::Version;
+use kinsync_protocol::rights::Rights;
+use kinsync_protocol::session::DomainOutcome;
 use kinsync_protocol::snapshot::Snapshot;
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
 use kinsync_protocol::trust::message::Message;
@@ -45,6 +48,8 @@ pub struct Laws {
     pub finished: BTreeMap<(usize, usize), u64>,
     /// Whether all devices are equal and nobody writes any more.
     pub quiet: bool,
+    /// Whether devices limit what others may do.
+    pub limited: bool,
     /// Devices that somebody has set out to revoke.
     subjects: BTreeSet<usize>,
 }
@@ -57,6 +62,8 @@ struct Mirror {
     ghost: Ghost,
     /// Whom it distrusts.
     dead: BTreeSet<usize>,
+    /// What its user has said that others may do.
+    rights: BTreeMap<usize, Rights>,
     /// The last time given out that is no successor of a wild one.
     issued: Hlc,
     /// The latest that its wall clock ever showed.
@@ -65,8 +72,8 @@ struct Mirror {
 
 impl Laws {
     /// A judge for a world of `devices`.
-    pub fn new(devices: usize) -> Self {
-        Self { mirrors: vec![Mirror::default(); devices], ..Self::default() }
+    pub fn new(devices: usize, limited: bool) -> Self {
+        Self { mirrors: vec![Mirror::default(); devices], limited, ..Self::default() }
     }
 
     /// What a device holds, by the judge's own fingerprint.
@@ -113,6 +120,21 @@ impl Laws {
                 }
                 Ok(())
             }
+            Effect::Undid { place, version } => {
+                self.written.entry(place.clone()).or_default().insert(version.clone());
+                Ok(())
+            }
+            Effect::Allowed { peer, rights } => {
+                mirror.rights.insert(*peer, rights.clone());
+                Ok(())
+            }
+            Effect::Shared { peer, domain } => {
+                if mirror.grants(*peer, *domain).read {
+                    return Ok(());
+                }
+                let text = format!("device {at} told device {peer} of {domain}");
+                violated("nothing is sent that is not granted", text)
+            }
             Effect::Distrusts { peer } => {
                 mirror.dead.insert(*peer);
                 Ok(())
@@ -122,7 +144,19 @@ impl Laws {
                     let text = format!("device {at} took {} records of device {from}", records.len());
                     return violated("nothing of a revoked device is taken", text);
                 }
+                for (place, _) in records {
+                    if !self.mirrors[at].grants(*from, place.0).write {
+                        let text = format!("device {at} took {place:?} of device {from}");
+                        return violated("nothing is taken that is not granted", text);
+                    }
+                }
                 for (place, version) in records {
+                    let deletes = version.deleted && self.may_not_delete(at, *from, place, version, devices);
+                    let live = self.mirrors[at].shown.get(place).is_some_and(|shown| !shown.deleted);
+                    if deletes && live && device.disk.version(place).is_none_or(|stands| stands.deleted) {
+                        let text = format!("device {at} {place:?}: {version:?} of device {from}");
+                        return violated("a deletion that is not granted is undone", text);
+                    }
                     if !self.written.get(place).is_some_and(|all| all.contains(version)) {
                         return violated("nothing is invented", format!("{place:?} {version:?}"));
                     }
@@ -150,6 +184,13 @@ impl Laws {
             Effect::Finished { peer, cost, outcome } => {
                 *self.finished.entry((at, *peer)).or_default() += 1;
                 let domains = outcome.domains.len() as u64;
+                let fails = |domain: &&DomainOutcome| {
+                    !domain.complete || !domain.is_limited() && domain.equal_at.is_none()
+                };
+                if let Some(domain) = outcome.domains.iter().find(fails).filter(|_| self.quiet) {
+                    let text = format!("device {at} with device {peer}: {domain:?}");
+                    return violated("equal devices prove it", text);
+                }
                 if self.quiet && (cost.round_trips != 1 || cost.bytes > 100 + 160 * domains) {
                     return violated("equal devices exchange one round trip", format!("{cost:?}"));
                 }
@@ -231,6 +272,13 @@ impl Laws {
                 return violated("what was acknowledged survives", format!("device {at} {place:?}"));
             }
         }
+        for (peer, rights) in &self.mirrors[at].rights {
+            let kept = device.ids().get(*peer).map(|peer| device.disk.rights(*peer));
+            if kept.as_ref() != Some(rights) {
+                let text = format!("device {at} lets device {peer} do {kept:?}, not {rights:?}");
+                return violated("rights survive a crash", text);
+            }
+        }
         let dead = dead(device);
         if let Some(peer) = self.mirrors[at].dead.difference(&dead).next() {
             let text = format!("device {at} trusts device {peer} again after a crash");
@@ -238,6 +286,21 @@ impl Laws {
         }
         self.look_again(at, device);
         Ok(())
+    }
+
+    /// Whether device `at` does not let `from` or the author of a deletion
+    /// delete.
+    fn may_not_delete<D: Disk>(
+        &self,
+        at: usize,
+        from: usize,
+        (domain, _): &Place,
+        version: &Version,
+        devices: &[Device<D>],
+    ) -> bool {
+        let author = devices.iter().position(|device| device.id == version.stamp.device);
+        let may = |peer| self.mirrors[at].grants(peer, *domain).delete;
+        !may(from) || author.is_some_and(|author| !may(author))
     }
 
     /// Somebody sets out to revoke a device: what only it keeps may be lost to
@@ -306,6 +369,16 @@ impl Laws {
         // A time that was given out for a write that is gone may come again.
         mirror.issued = mirror.issued.min(device.disk.clock().unwrap_or_default());
         mirror.dead = dead(device);
+        if self.limited {
+            mirror.rights.clear();
+            let peers = device.ids().iter().enumerate().filter(|(peer, _)| *peer != at);
+            mirror.rights.extend(peers.map(|(peer, id)| (peer, device.disk.rights(*id))));
+            // A deletion may have been undone within the commit that was the
+            // last.
+            for (place, version) in mirror.shown.iter().filter(|(_, own)| own.stamp.device == device.id) {
+                self.written.entry(place.clone()).or_default().insert(version.clone());
+            }
+        }
     }
 
     /// Judges all devices at a moment when nothing but cursors is promised.
@@ -322,7 +395,11 @@ impl Laws {
     }
 
     /// Judges the end of a world: all is quiet, and everybody could meet.
-    pub fn settled<D: Disk>(&self, devices: &[Device<D>]) -> Result<(), Violation> {
+    pub fn settled<D: Disk>(
+        &self,
+        devices: &[Device<D>],
+        meet: impl Fn(usize, usize) -> bool,
+    ) -> Result<(), Violation> {
         for device in devices {
             device.disk.check().map_err(|text| Violation { law: "sums fit the records", text })?;
         }
@@ -334,6 +411,9 @@ impl Laws {
                 let text = format!("{} distrusts {known:?}, others {all_dead:?}", device.id);
                 return violated("a revocation reaches everybody", text);
             }
+        }
+        if self.limited {
+            return self.settled_by_rights(devices, meet);
         }
         let Some((first, others)) = living.split_first() else {
             return Ok(());
@@ -381,6 +461,52 @@ impl Laws {
             }
         }
         self.cursors(devices)
+    }
+}
+
+impl Laws {
+    /// Judges the end of a world in which not everything may go everywhere:
+    /// each device has what every other one may send it and it may take.
+    fn settled_by_rights<D: Disk>(
+        &self,
+        devices: &[Device<D>],
+        meet: impl Fn(usize, usize) -> bool,
+    ) -> Result<(), Violation> {
+        let living = self.living(devices);
+        for &giver in &living {
+            for &taker in living.iter().filter(|taker| **taker != giver && meet(giver, **taker)) {
+                for domain in devices[giver].disk.domains() {
+                    let may_give = self.mirrors[giver].grants(taker, domain).read;
+                    if !may_give || !self.mirrors[taker].grants(giver, domain).write {
+                        continue;
+                    }
+                    for (key, (version, _)) in devices[giver].disk.contents(domain) {
+                        let place = (domain, key);
+                        let theirs = devices[taker].disk.version(&place);
+                        if theirs.as_ref() < Some(&version) {
+                            let text =
+                                format!("device {taker} {place:?}: {theirs:?}, device {giver} {version:?}");
+                            return violated("what is granted arrives", text);
+                        }
+                    }
+                }
+            }
+        }
+        for (place, owed) in &self.owed {
+            let kept = |version| living.iter().any(|at| devices[*at].disk.keeps(place, version));
+            let few = self.written.get(place).is_some_and(|all| all.len() <= D::HISTORY);
+            if let Some(version) = owed.iter().find(|version| !kept(version)).filter(|_| few) {
+                return violated("losers are kept", format!("{place:?}: {version:?}"));
+            }
+        }
+        self.cursors(devices)
+    }
+}
+
+impl Mirror {
+    /// What the device lets another one do.
+    fn grants(&self, peer: usize, domain: DomainId) -> Grants {
+        self.rights.get(&peer).unwrap_or(&Rights::ALL).grants(domain, false)
     }
 }
 

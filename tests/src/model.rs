@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+use kinsync_protocol::grants::Grants;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item::{item_hash, key_hash};
 use kinsync_protocol::record::{Key, Record, Version};
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::snapshot::{Batch, Cursor, Epoch, Item, Root, Snapshot};
 use kinsync_protocol::stamp::{Ancestry, HybridClock, Stamp, UnixMillis};
 use kinsync_protocol::sums::{Range, Summary};
@@ -38,6 +40,8 @@ pub struct Model {
     pub history: BTreeMap<(DomainId, Key), Vec<Kept>>,
     /// The epoch of writes since the last start.
     pub epoch: Epoch,
+    /// What others may do; a device that is not in it may do everything.
+    pub rights: BTreeMap<DeviceId, Rights>,
 }
 
 /// A domain in memory.
@@ -71,6 +75,7 @@ impl Model {
             cursors: BTreeMap::new(),
             history: BTreeMap::new(),
             epoch,
+            rights: BTreeMap::new(),
         }
     }
 
@@ -90,12 +95,44 @@ impl Model {
         for Batch { domain, records, cursor } in batches {
             for record in records {
                 self.clock.follow(record.version.stamp.time, wall);
-                self.join(domain, record, Some(from));
+                if self.undoes(from, domain, &record) {
+                    self.write_over(domain, &record, wall);
+                } else {
+                    self.join(domain, record, Some(from));
+                }
             }
             if let Some(cursor) = cursor {
                 self.cursors.insert((from, domain), cursor);
             }
         }
+    }
+
+    /// What `peer` may do in a domain.
+    pub fn grants_of(&self, peer: DeviceId, domain: DomainId) -> Grants {
+        self.rights.get(&peer).unwrap_or(&Rights::ALL).grants(domain, false)
+    }
+
+    /// Whether a record deletes what is not its author's, or that of the device
+    /// that delivers it, to delete.
+    fn undoes(&self, from: DeviceId, domain: DomainId, record: &Record) -> bool {
+        let may = |device| self.grants_of(device, domain).delete;
+        let author = record.version.stamp.device;
+        let stands = self.version(domain, &record.key);
+        let deletes = |own: Version| !own.deleted && own < record.version;
+        record.version.deleted && !(may(from) && may(author)) && stands.is_some_and(deletes)
+    }
+
+    /// Writes the value that stands once more, so that it beats `record`.
+    fn write_over(&mut self, domain: DomainId, record: &Record, wall: UnixMillis) {
+        let (Some(own), value) = (self.version(domain, &record.key), self.value(domain, &record.key)) else {
+            return;
+        };
+        let value = value.map(<[u8]>::to_vec);
+        let time = self.clock.tick(wall, Some(record.version.stamp.time));
+        let stamp = Stamp { time, device: self.device };
+        let seen = own.seen.with(own.stamp).join(&record.version.seen);
+        let seen = seen.replaced_by(record.version.stamp, self.device);
+        self.join(domain, Record::new(record.key.clone(), value, stamp, seen), None);
     }
 
     /// The winning version of a record.
@@ -190,6 +227,18 @@ impl Snapshot for Model {
 
     fn domains(&self) -> Result<Vec<DomainId>, Infallible> {
         Ok(self.domains.keys().copied().collect())
+    }
+
+    fn grants(&self, peer: DeviceId, domain: DomainId) -> Grants {
+        self.grants_of(peer, domain)
+    }
+
+    fn limited_domains(&self, peer: DeviceId) -> Vec<DomainId> {
+        self.rights.get(&peer).map(Rights::named).into_iter().flatten().collect()
+    }
+
+    fn other_grants(&self, peer: DeviceId) -> Grants {
+        self.rights.get(&peer).unwrap_or(&Rights::ALL).others()
     }
 
     fn root(&self, domain: DomainId) -> Result<Root, Infallible> {

@@ -1,6 +1,9 @@
 //! What a seed expands to: the devices, faults and work of one world.
 
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
+use kinsync_protocol::rights::Rights;
 
 use crate::device::Durability;
 
@@ -44,6 +47,8 @@ pub struct Plan {
     pub pipelined: bool,
     /// Only cursors move records; see the lens of the device.
     pub cursors_only: bool,
+    /// What devices let others do from the start: who, whom, what.
+    pub rights: Vec<(usize, usize, Rights)>,
 }
 
 /// Who meets whom.
@@ -101,6 +106,10 @@ pub enum Fault {
     Restore,
     /// A wall clock jumps to this offset.
     Clock(i64),
+    /// A user changes what another device may do.
+    Allow,
+    /// A user does so while something is under way between the two.
+    AllowInFlight,
     /// A user revokes a device.
     Revoke,
     /// A user revokes a device as soon as something of it waits to be
@@ -136,10 +145,29 @@ impl Plan {
             grain: *pick(rng, &[1, 1, 1_000, MINUTE, DAY]),
             pipelined: rng.bool(),
             cursors_only,
+            rights: Vec::new(),
         };
         plan.draw_clocks(rng);
         plan.draw_faults(rng);
         plan
+    }
+
+    /// Gives devices rights, and lets users change them.
+    pub fn draw_rights(&mut self, rng: &mut Rng) {
+        for granter in 0..self.devices {
+            for subject in (0..self.devices).filter(|subject| *subject != granter) {
+                if rng.bool() {
+                    self.rights.push((granter, subject, draw_rights(rng)));
+                }
+            }
+        }
+        if rng.bool() {
+            for _ in 0..rng.usize(1..=6) {
+                let fault = if rng.bool() { Fault::Allow } else { Fault::AllowInFlight };
+                self.faults.push((rng.u64(..self.length), fault));
+            }
+            self.faults.sort_by_key(|&(at, _)| at);
+        }
     }
 
     fn draw_clocks(&mut self, rng: &mut Rng) {
@@ -188,6 +216,15 @@ impl Plan {
         }
         self.faults.sort_by_key(|&(at, _)| at);
     }
+}
+
+/// What a device lets another one do.
+pub fn draw_rights(rng: &mut Rng) -> Rights {
+    let all = ["messages", "settings", "characters"];
+    let some: BTreeSet<_> = all.into_iter().filter(|_| rng.bool()).map(str::to_owned).collect();
+    let domains = Some(some).filter(|_| rng.u8(..3) == 0);
+    let (read, write) = *pick(rng, &[(true, true), (true, true), (true, false), (false, true)]);
+    Rights { domains, read, write, delete: rng.bool(), also: BTreeSet::new() }
 }
 
 impl Work {

@@ -71,11 +71,21 @@ pub enum Planted {
     RevocationNotSpread,
     /// A device that was told of its revocation goes on asking.
     RevokedGoesOn,
+    /// Rights are checked when a message arrives and not when it is committed.
+    RightsCheckedEarly,
+    /// A start forgets what others may do.
+    RightsForgotten,
+    /// A push goes out whatever the other side takes or may have.
+    PushIgnoresGrants,
+    /// A deletion stands, whoever made it.
+    AnybodyDeletes,
+    /// A session goes on by what was granted when it began.
+    SessionKeepsGrants,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 35] = [
         Self::AckBeforeSync,
         Self::CursorBeforeData,
         Self::TieByArrival,
@@ -106,6 +116,11 @@ impl Planted {
         Self::AnswersAfterRevocation,
         Self::RevocationNotSpread,
         Self::RevokedGoesOn,
+        Self::RightsCheckedEarly,
+        Self::RightsForgotten,
+        Self::PushIgnoresGrants,
+        Self::AnybodyDeletes,
+        Self::SessionKeepsGrants,
     ];
 
     /// The mistake of that name.

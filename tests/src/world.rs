@@ -8,13 +8,14 @@ use ed25519_dalek::SigningKey;
 use fastrand::Rng;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Key;
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::wire::frame::{Request, Response};
 
 use crate::device::{Clock, Device, Durability, Habits, Mail, Out};
 use crate::disk::{Disk, Place};
 use crate::laws::{Laws, Violation};
 use crate::net::Network;
-use crate::plan::{Fault, Plan, Shape};
+use crate::plan::{Fault, Plan, Shape, draw_rights};
 use crate::planted::Planted;
 use crate::planted::view::Lens;
 use crate::trace::{Moment, Printer, Trace, WORLD};
@@ -29,6 +30,8 @@ pub struct Options {
     pub planted: Option<Planted>,
     /// Whether repairs find nothing, so that only cursors move records.
     pub cursors_only: bool,
+    /// Whether devices limit what others may do.
+    pub rights: bool,
 }
 
 /// What became of a world in which every law held.
@@ -97,6 +100,9 @@ impl fmt::Display for Failure {
         if self.options.cursors_only {
             write!(f, " --cursors-only")?;
         }
+        if self.options.rights {
+            write!(f, " --rights")?;
+        }
         if self.store != "memory" {
             write!(f, " --store {}", self.store)?;
         }
@@ -160,6 +166,8 @@ struct World<D: Disk> {
     sequence: u64,
     /// Who revokes whom as soon as something of the other waits.
     armed: Option<(usize, usize)>,
+    /// Who lets whom do less as soon as something is under way between them.
+    narrowing: Option<(usize, usize)>,
     /// Who sent something to whom since all is quiet.
     asked: BTreeSet<(usize, usize)>,
     revokers: BTreeSet<usize>,
@@ -172,7 +180,10 @@ struct World<D: Disk> {
 impl<D: Disk> World<D> {
     fn new(seed: u64, options: Options, printer: Option<Printer>) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng, options.cursors_only);
+        let mut plan = Plan::draw(&mut rng, options.cursors_only);
+        if options.rights {
+            plan.draw_rights(&mut rng);
+        }
         let mut trace = Trace::new(printer);
         trace.note(0, WORLD, &seed.to_be_bytes(), || format!("seed {seed}: {plan:?}"));
         let lens = Lens { planted: options.planted, cursors_only: options.cursors_only };
@@ -218,10 +229,11 @@ impl<D: Disk> World<D> {
             queue: BTreeMap::new(),
             sequence: 0,
             armed: None,
+            narrowing: None,
             asked: BTreeSet::new(),
             revokers: BTreeSet::new(),
             subjects: BTreeSet::new(),
-            laws: Laws::new(count),
+            laws: Laws::new(count, options.rights),
             trace,
             report: Report::default(),
         }
@@ -230,6 +242,9 @@ impl<D: Disk> World<D> {
     fn live(&mut self) -> Result<(), Violation> {
         for device in 0..self.devices.len() {
             self.start(device);
+        }
+        for (granter, subject, rights) in std::mem::take(&mut self.plan.rights) {
+            self.allow(granter, subject, rights)?;
         }
         for _ in 0..self.plan.library {
             self.write(0)?;
@@ -244,10 +259,16 @@ impl<D: Disk> World<D> {
         }
         self.run_until(length)?;
         self.heal()?;
-        let passes = self.network.diameter(self.devices.len()) + 2;
+        let mut passes = self.network.diameter(self.devices.len()) + 2;
+        if self.laws.limited {
+            // What may not go straight goes round, and what may not be deleted
+            // comes back the same way.
+            passes += 2 * self.devices.len() as u64;
+        }
         let pass = self.plan.interval + 60_000;
         self.run_until(length + passes * pass)?;
-        self.laws.settled(&self.devices)?;
+        let network = &self.network;
+        self.laws.settled(&self.devices, |a, b| network.meet(a, b))?;
         self.stay_quiet(pass)?;
         self.report.device_millis = self.now * self.devices.len() as u64;
         Ok(())
@@ -404,7 +425,20 @@ impl<D: Disk> World<D> {
         {
             self.revoke(at, subject)?;
         }
+        if let Some((_, subject)) = self.narrowing.take_if(|(granter, subject)| {
+            let device = &self.devices[at];
+            *granter == at && (device.has_queued(*subject) || device.is_in_session(*subject))
+        }) {
+            let rights =
+                Rights { read: self.rng.bool(), write: self.rng.bool(), ..draw_rights(&mut self.rng) };
+            self.allow(at, subject, rights)?;
+        }
         Ok(())
+    }
+
+    /// A user says what another device may do.
+    fn allow(&mut self, at: usize, subject: usize, rights: Rights) -> Result<(), Violation> {
+        self.with(at, |device, now, out| device.allow(subject, rights, now, out))
     }
 
     fn send(&mut self, mail: Mail) {
@@ -480,6 +514,12 @@ impl<D: Disk> World<D> {
             Fault::Backup => self.backups[at] = Some(self.devices[at].disk.backup()),
             Fault::Restore => self.restore(at)?,
             Fault::Clock(offset) => self.devices[at].clock.offset = offset,
+            Fault::Allow if self.devices[at].up => {
+                let rights = draw_rights(&mut self.rng);
+                self.allow(at, other, rights)?;
+            }
+            Fault::Allow => (),
+            Fault::AllowInFlight => self.narrowing = Some((at, other)),
             Fault::Revoke => self.revoke(at, other)?,
             Fault::RevokeInFlight => self.armed = Some((at, other)),
         }
@@ -527,7 +567,7 @@ impl<D: Disk> World<D> {
     fn heal(&mut self) -> Result<(), Violation> {
         self.trace.note(self.now, WORLD, b"heal", || "all faults end".to_owned());
         self.network.heal();
-        self.armed = None;
+        (self.armed, self.narrowing) = (None, None);
         self.hangs.fill(0);
         for device in 0..self.devices.len() {
             self.devices[device].doomed = false;

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::log::Log;
+use super::log::{Known, Log};
 use super::repair::Repair;
 use super::{DomainOutcome, Role, Room, SessionError, moves};
 use crate::fault::PeerFault;
+use crate::grants::Grants;
 use crate::id::{DeviceId, DomainId, KeyHash};
 use crate::item::key_hash;
 use crate::limits::{OPEN_RANGES_MAX, REPAIR_ROUNDS_MAX};
-use crate::snapshot::{Batch, Cursor, Snapshot};
+use crate::snapshot::{Batch, Cursor, Root, Snapshot};
 use crate::sums::{Nonce, RootPrint, root_print};
 use crate::wire::frame::{ByteArray16, Done, Head, HelloDomain, Part};
 
@@ -17,6 +18,10 @@ use crate::wire::frame::{ByteArray16, Done, Head, HelloDomain, Part};
 #[derive(Debug)]
 pub(super) struct Domain {
     pub(super) id: DomainId,
+    /// What this device grants the other one, as it was or will be told.
+    pub(super) ours: Grants,
+    /// What the other one grants this device.
+    theirs: Grants,
     /// Whether the other side has announced its state.
     pub(super) met: bool,
     /// The position of the own log when the session opened.
@@ -43,6 +48,8 @@ pub(super) struct Domain {
     their_done: Option<Done>,
     /// The own root that the other side was last told.
     told: Option<RootPrint>,
+    /// Whether the last word on this domain was that there is nothing more.
+    said: bool,
     rounds: u8,
 }
 
@@ -55,14 +62,21 @@ enum Status {
         head: u64,
         cursor: Option<Cursor>,
     },
+    /// Records may not go both ways, and those that may have gone.
+    Limited {
+        /// Whether the other side knows, or needs not.
+        told: bool,
+    },
     /// Unequal after every attempt; the next session tries again.
     GivenUp,
 }
 
 impl Domain {
-    pub(super) fn new(id: DomainId) -> Self {
+    pub(super) fn new(id: DomainId, ours: Grants) -> Self {
         Self {
             id,
+            ours,
+            theirs: Grants::ALL,
             met: false,
             opened_at: 0,
             own_records: 0,
@@ -78,18 +92,24 @@ impl Domain {
             serving: VecDeque::new(),
             their_done: None,
             told: None,
+            said: false,
             rounds: 0,
         }
     }
 
     pub(super) fn outcome(&self) -> DomainOutcome {
-        let equal_at = match self.status {
-            Status::Equal { head, .. } => Some(head),
-            Status::Open | Status::GivenUp => None,
+        let (equal_at, reached, complete) = match self.status {
+            Status::Equal { head, .. } => (Some(head), Some(head), true),
+            Status::Limited { .. } => (None, Some(self.log.goal()), true),
+            Status::Open | Status::GivenUp => (None, None, false),
         };
         DomainOutcome {
             domain: self.id,
             equal_at,
+            reached: reached.filter(|_| self.may_send()),
+            complete,
+            ours: self.ours,
+            theirs: self.theirs,
             own_records: self.own_records,
             their_records: self.their_records,
             to_pull: self.to_pull,
@@ -102,8 +122,31 @@ impl Domain {
         match &self.status {
             Status::Open => false,
             Status::Equal { print, .. } => self.told.as_ref() == Some(print),
+            Status::Limited { told } => *told,
             Status::GivenUp => true,
         }
+    }
+
+    fn may_send(&self) -> bool {
+        self.ours.read && self.theirs.write
+    }
+
+    fn may_take(&self) -> bool {
+        self.theirs.read && self.ours.write
+    }
+
+    fn is_limited(&self) -> bool {
+        !(self.may_send() && self.may_take())
+    }
+
+    /// Whether both sides may see each other's root.
+    fn compares(&self) -> bool {
+        self.ours.read && self.theirs.read
+    }
+
+    /// The own state as the other side may see it.
+    pub(super) fn shown<S: Snapshot>(&self, snapshot: &S) -> Result<Root, S::Error> {
+        if self.ours.read { snapshot.root(self.id) } else { Ok(Root::default()) }
     }
 
     /// Compares the other side's announcement with the own state.
@@ -117,19 +160,33 @@ impl Domain {
         let root = snapshot.root(self.id)?;
         let print = root_print(nonce, &root.summary);
         self.met = true;
+        self.theirs = theirs.grants;
         (self.own_records, self.their_records) = (root.live, theirs.live);
-        if *theirs.print == print {
+        if self.compares() && *theirs.print == print {
             let cursor = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
             self.told = Some(print);
             self.status = Status::Equal { print, head: root.head, cursor: Some(cursor) };
             return Ok(());
         }
-        self.to_pull = match snapshot.cursor(peer, self.id)? {
+        let end = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
+        let has_all = match snapshot.cursor(peer, self.id)?.filter(|_| self.may_take()) {
+            _ if !self.may_take() => true,
+            Some(cursor) if cursor == end => true,
             Some(Cursor { epoch, seq, after: None }) if epoch == theirs.epoch => {
-                theirs.head.saturating_sub(seq)
+                self.to_pull = theirs.head.saturating_sub(seq);
+                false
             }
-            Some(_) | None => theirs.items,
+            Some(_) | None => {
+                self.to_pull = theirs.items;
+                theirs.head == 0
+            }
         };
+        if !self.may_send() {
+            if has_all {
+                self.status = Status::Limited { told: true };
+            }
+            return Ok(());
+        }
         let cursor = theirs.cursor.map(Cursor::from);
         self.to_push = match &cursor {
             Some(Cursor { epoch, seq, after: None }) if snapshot.had(self.id, *epoch, *seq)? => {
@@ -137,20 +194,26 @@ impl Domain {
             }
             Some(_) | None => root.summary.items,
         };
-        self.log = Log::new(self.id, root, cursor, theirs.items, snapshot)?;
+        let end = Cursor { epoch: root.epoch, seq: root.head, after: None };
+        if self.is_limited() && (root.head == 0 || cursor.as_ref() == Some(&end)) {
+            self.status = Status::Limited { told: true };
+        }
+        let known = Known { cursor, items: theirs.items, is_all: self.is_limited() };
+        self.log = Log::new(self.id, root, known, snapshot)?;
         Ok(())
     }
 
     /// The same for a domain that the other side did not name.
     pub(super) fn meet_nothing<S: Snapshot>(
         &mut self,
+        grants: Grants,
         peer: DeviceId,
         nonce: Nonce,
         snapshot: &S,
     ) -> Result<(), S::Error> {
         let print = ByteArray16::new(root_print(nonce, &Default::default()));
-        let nothing =
-            HelloDomain { domain: self.id, print, items: 0, live: 0, epoch: 0, head: 0, cursor: None };
+        let (items, live, epoch, head, cursor) = (0, 0, 0, 0, None);
+        let nothing = HelloDomain { domain: self.id, print, items, live, epoch, head, cursor, grants };
         self.meet(nothing, peer, nonce, snapshot)
     }
 
@@ -161,10 +224,13 @@ impl Domain {
         nonce: Nonce,
         snapshot: &S,
     ) -> Result<Option<Batch>, SessionError<S::Error>> {
+        self.permit(&part)?;
         let moved_on = match (&self.status, &part.done) {
             // Written to since: the other side waits for an answer to that.
             (Status::Equal { print, .. }, Some(done)) => done.root_print() != *print,
-            (Status::Equal { .. } | Status::Open | Status::GivenUp, _) => false,
+            // It saw more to do than this side, and waits for its last word.
+            (Status::Limited { .. }, Some(_)) => !self.said,
+            _ => false,
         };
         if moved_on || part.says_more_than_done() {
             self.status = Status::Open;
@@ -208,6 +274,20 @@ impl Domain {
         Ok(Some(Batch { domain: self.id, records: part.records, cursor }))
     }
 
+    /// Whether the other side may say all this: both know what is granted.
+    fn permit(&self, part: &Part) -> Result<(), PeerFault> {
+        let what = if !(self.may_take() || part.records.is_empty() && part.delta.is_none()) {
+            "records that are not granted"
+        } else if !(self.may_send() || part.want.is_empty()) {
+            "wish for records that are not granted"
+        } else if self.is_limited() && !(part.ranges.is_empty() && part.leaves.is_empty()) {
+            "repair of a domain that need not be equal"
+        } else {
+            return Ok(());
+        };
+        Err(PeerFault::Unexpected { what })
+    }
+
     /// Asks for the version behind a head if it would win here.
     fn consider<S: Snapshot>(&mut self, head: &Head, snapshot: &S) -> Result<(), S::Error> {
         let own = snapshot.item(self.id, head.key)?;
@@ -231,23 +311,37 @@ impl Domain {
         {
             let root = snapshot.root(self.id)?;
             let print = root_print(nonce, &root.summary);
-            if done.root_print() == print {
+            if self.compares() && done.root_print() == print {
                 self.settle(print, root.head, Cursor { epoch: done.epoch, seq: done.head, after: None });
-            } else if self.is_idle() && !self.log.go_on(root.head) && role == Role::Initiator {
-                self.rounds += 1;
-                if self.rounds > REPAIR_ROUNDS_MAX {
-                    self.status = Status::GivenUp;
-                } else {
-                    self.repair.start();
+            } else if self.is_idle() && !self.log.go_on(root.head) {
+                if self.is_limited() {
+                    self.end_limited();
+                } else if role == Role::Initiator {
+                    self.rounds += 1;
+                    if self.rounds > REPAIR_ROUNDS_MAX {
+                        self.status = Status::GivenUp;
+                    } else {
+                        self.repair.start();
+                    }
                 }
             }
         }
         match &mut self.status {
-            Status::Equal { cursor, .. } => match cursor.take() {
+            Status::Equal { cursor, .. } => match cursor.take().filter(|_| self.ours.write) {
                 Some(cursor) if moves(snapshot, peer, self.id, &cursor)? => Ok(Some(cursor)),
                 _ => Ok(None),
             },
-            Status::Open | Status::GivenUp => Ok(None),
+            Status::Limited { .. } | Status::Open | Status::GivenUp => Ok(None),
+        }
+    }
+
+    /// Both sides have nothing more to say. The side that sends is done when
+    /// its last word has been answered; the other one has to answer it.
+    fn end_limited(&mut self) {
+        if !self.may_send() {
+            self.status = Status::Limited { told: false };
+        } else if self.said {
+            self.status = Status::Limited { told: true };
         }
     }
 
@@ -293,12 +387,16 @@ impl Domain {
                 self.log.fill(self.id, peer, self.opened_at, snapshot, &mut part, room)?;
             }
             if !self.is_idle() {
+                self.said &= part.is_empty();
                 return Ok(part);
             }
         }
-        let root = snapshot.root(self.id)?;
+        if let Status::Limited { told } = &mut self.status {
+            *told = true;
+        }
+        let root = self.shown(snapshot)?;
         let print = root_print(nonce, &root.summary);
-        self.told = Some(print);
+        (self.told, self.said) = (Some(print), true);
         part.done = Some(Done { print: ByteArray16::new(print), epoch: root.epoch, head: root.head });
         Ok(part)
     }

@@ -21,6 +21,20 @@ pub(super) struct Log {
     /// The position to send up to.
     goal: u64,
     followed: u8,
+    /// Nothing travels unasked: much of it may be known already, and no repair
+    /// finds out what.
+    asks: bool,
+}
+
+/// What the other side has said of itself and this log.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// How far it has taken the log in.
+    pub(super) cursor: Option<Cursor>,
+    /// How many items it holds.
+    pub(super) items: u64,
+    /// Whether the log is all that it will hear: no repair follows.
+    pub(super) is_all: bool,
 }
 
 #[derive(Debug, Default)]
@@ -41,25 +55,34 @@ impl Log {
     pub(super) fn new<S: Snapshot>(
         domain: DomainId,
         root: Root,
-        cursor: Option<Cursor>,
-        their_items: u64,
+        known: Known,
         snapshot: &S,
     ) -> Result<Self, S::Error> {
-        let cursor = match cursor {
+        let mut asks = false;
+        let cursor = match known.cursor {
             Some(cursor) if snapshot.had(domain, cursor.epoch, cursor.seq)? => Some(cursor),
             _ => None,
         };
         let mode = match cursor {
             Some(Cursor { epoch, seq, after: Some(after) }) => Mode::Copy { epoch, seq, after: Some(after) },
-            Some(Cursor { seq, .. }) if root.head.saturating_sub(seq) <= DELTA_ROWS_MAX => {
+            Some(Cursor { seq, .. }) if known.is_all || root.head.saturating_sub(seq) <= DELTA_ROWS_MAX => {
                 Mode::Rows { at: seq }
             }
-            None if their_items == 0 && root.head > 0 => {
+            None if known.items == 0 && root.head > 0 => {
                 Mode::Copy { epoch: root.epoch, seq: root.head, after: None }
+            }
+            None if known.is_all => {
+                asks = true;
+                Mode::Rows { at: 0 }
             }
             Some(_) | None => Mode::Unusable,
         };
-        Ok(Self { mode, goal: root.head, followed: 0 })
+        Ok(Self { mode, goal: root.head, followed: 0, asks })
+    }
+
+    /// The position that is sent up to.
+    pub(super) fn goal(&self) -> u64 {
+        self.goal
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -176,7 +199,7 @@ impl Log {
                 let theirs = item.from == Some(peer);
                 if !(theirs && item.seq > opened_at) {
                     let key = key_hash(domain, &item.key);
-                    let inline = !theirs && item.version.bytes as usize <= INLINE_BYTES_MAX;
+                    let inline = !theirs && !self.asks && item.version.bytes as usize <= INLINE_BYTES_MAX;
                     let record = if inline { snapshot.record(domain, key)? } else { None };
                     match record {
                         Some(record) if room.takes(&record) => {

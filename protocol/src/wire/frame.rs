@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use super::{Bounded, DecodeError, decode, encode, positional};
+use crate::grants::Grants;
 use crate::id::{DeviceId, DomainId, KeyHash, ValueHash};
 use crate::limits::{
     ANCESTRY_DEVICES_MAX, DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_DEVICES_MAX, FRAME_PARTS_MAX, FRAME_ROWS_MAX,
@@ -80,6 +81,9 @@ positional! {
         pub nonce: Nonce,
         /// Whether the initiator only compares: no records travel then.
         pub compare: bool,
+        /// What the sender grants the receiver in every domain that the list
+        /// does not name.
+        pub others: Grants,
         /// The initiator's domains; the responder's are the same in the same
         /// order, followed by those the initiator does not have. A domain's
         /// place in that list is its number for the rest of the session.
@@ -105,6 +109,9 @@ positional! {
         pub head: u64,
         /// How far this side has taken in the other side's log.
         pub cursor: Option<HelloCursor>,
+        /// What the sender grants the receiver. Without reading, the state
+        /// above is that of a domain with no items.
+        pub grants: Grants,
     }
 }
 

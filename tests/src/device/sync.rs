@@ -8,9 +8,9 @@ use kinsync_protocol::item::key_hash;
 use kinsync_protocol::session::{Session, SessionError};
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::trust::Action;
-use kinsync_protocol::wire::frame::{Frame, Push, Refusal, Request, Response};
+use kinsync_protocol::wire::frame::{Frame, Part, Push, Refusal, Request, Response};
 
-use super::{Cost, Device, Effect, Ghost, Mail, Open, Out, Talk, Waiting, What};
+use super::{Cost, Device, Effect, Ghost, Mail, Open, Out, Talk, Told, Waiting, What};
 use crate::disk::Disk;
 use crate::planted::Planted;
 
@@ -39,10 +39,36 @@ impl Talk {
         new
     }
 
-    /// Up to where the peer has the own log, once all is equal.
-    fn told(&self) -> Option<BTreeMap<DomainId, u64>> {
+    /// Up to where the peer has the own log, once all is done.
+    fn told(&self) -> Option<Told> {
+        let outcome = self.session.outcome();
+        let (ours, theirs) = outcome.others;
+        let mut told =
+            Told { upto: BTreeMap::new(), shut: BTreeSet::new(), others: ours.read && theirs.write };
+        for domain in outcome.domains {
+            if domain.may_send() {
+                told.upto.insert(domain.domain, domain.reached?);
+            } else if domain.complete {
+                told.shut.insert(domain.domain);
+            } else {
+                return None;
+            }
+        }
+        Some(told)
+    }
+
+    /// The domains of which a frame of the session says something that the
+    /// other side may read only with the right to.
+    fn shares(&self, frame: &Frame) -> BTreeSet<DomainId> {
+        let heads = |part: &Part| part.delta.as_ref().is_some_and(|delta| !delta.heads.is_empty());
+        let says = |part: &&Part| {
+            !(part.records.is_empty() && part.ranges.is_empty() && part.leaves.is_empty()) || heads(part)
+        };
         let domains = self.session.outcome().domains;
-        domains.into_iter().map(|domain| Some((domain.domain, domain.equal_at?))).collect()
+        let numbers = frame.parts.iter().filter(says).map(|part| usize::from(part.domain));
+        let said = numbers.filter_map(|number| domains.get(number)).map(|domain| domain.domain);
+        let hello = frame.hello.iter().flat_map(|hello| hello.domains.iter());
+        said.chain(hello.filter(|domain| domain.items > 0).map(|domain| domain.domain)).collect()
     }
 }
 
@@ -102,7 +128,7 @@ impl<D: Disk> Device<D> {
             (What::Push { domain, seq }, Ok(Response::Pushed { in_order })) => {
                 link.failures = 0;
                 if let Some(told) = link.told.as_mut().filter(|_| in_order) {
-                    told.insert(domain, seq);
+                    told.upto.insert(domain, seq);
                     link.due = link.due.min(now + QUIET);
                 } else {
                     link.told = None;
@@ -137,6 +163,7 @@ impl<D: Disk> Device<D> {
 
     fn exchange(&mut self, peer: usize, mut talk: Talk, frame: Frame, now: u64, out: &mut Out) {
         talk.cost.count(&frame);
+        out.effects.extend(talk.shares(&frame).into_iter().map(|domain| Effect::Shared { peer, domain }));
         let bytes = Request::Exchange(frame).encode();
         talk.cost.round_trips += 1;
         talk.cost.bytes += bytes.len() as u64;
@@ -152,6 +179,7 @@ impl<D: Disk> Device<D> {
     pub(super) fn push(&mut self, peer: usize, now: u64, out: &mut Out) {
         while let Some((domain, push)) = self.news(peer) {
             let seq = push.seq;
+            out.effects.push(Effect::Shared { peer, domain });
             let bytes = Request::Push(push).encode();
             if !self.habits.pipelined {
                 self.ask(peer, bytes, What::Push { domain, seq }, now, out);
@@ -163,7 +191,7 @@ impl<D: Disk> Device<D> {
                 over = Some(link.life);
                 link.due = link.due.min(now + QUIET);
                 link.told.iter_mut().for_each(|told| {
-                    told.insert(domain, seq);
+                    told.upto.insert(domain, seq);
                 });
             }
             out.mail.push(Mail { over, ..self.mail(peer, number, bytes) });
@@ -175,7 +203,11 @@ impl<D: Disk> Device<D> {
         let inner = self.disk.view();
         let view = self.view(&inner, peer);
         for domain in view.domains().expect(READ) {
-            let previous = told.get(&domain).copied().unwrap_or(0);
+            let may = told.upto.contains_key(&domain) || told.others && !told.shut.contains(&domain);
+            if !may && !self.has(Planted::PushIgnoresGrants) {
+                continue;
+            }
+            let previous = told.upto.get(&domain).copied().unwrap_or(0);
             if view.root(domain).expect(READ).head <= previous {
                 continue;
             }
@@ -197,6 +229,12 @@ impl<D: Disk> Device<D> {
 
     fn take_push(&mut self, mail: &Mail, push: Push, now: u64, out: &mut Out) {
         let Push { domain, epoch, previous, seq, records } = push;
+        let granted = self.disk.rights(self.ids[mail.from]).grants(domain, false).write;
+        if !granted && !self.has(Planted::RightsCheckedEarly) {
+            // The next session tells it what is granted.
+            self.pushed(mail.from, mail.number, false, out);
+            return;
+        }
         let follows = match self.disk.cursor(self.ids[mail.from], domain) {
             Some(cursor) => cursor == Cursor { epoch, seq: previous, after: None },
             None => previous == 0,
@@ -314,6 +352,7 @@ impl<D: Disk> Device<D> {
             return;
         };
         let frame = frame.expect("a responder answers");
+        out.effects.extend(talk.shares(&frame).into_iter().map(|domain| Effect::Shared { peer, domain }));
         self.respond(peer, number, &Response::Exchange(frame), out);
         if let Some(link) = self.links.get_mut(&peer) {
             if let Some(told) = talk.told() {
@@ -357,9 +396,9 @@ impl<D: Disk> Device<D> {
         let outcome = talk.session.outcome();
         let next = self.habits.interval * 3 / 4 + self.rng.u64(..=self.habits.interval / 4);
         let told = talk.told();
-        let equal = outcome.is_equal();
+        let complete = outcome.is_complete();
         out.effects.push(Effect::Finished { peer, outcome, cost: talk.cost });
-        if !equal {
+        if !complete {
             self.failed(peer, now);
         } else if let Some(link) = self.links.get_mut(&peer) {
             link.failures = 0;

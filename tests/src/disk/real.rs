@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use fastrand::Rng;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Version;
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::snapshot::{Epoch, Snapshot};
 use kinsync_protocol::stamp::Hlc;
 use kinsync_protocol::sums::Range;
@@ -100,6 +101,14 @@ impl Disk for Real {
         };
         let changed = self.store().write(Job::change_view(change)).expect(WRITE);
         changed.map(|(_, changes)| changes).unwrap_or_default()
+    }
+
+    fn allow(&mut self, _: DeviceId, _: Rights) {
+        unreachable!("worlds with rights run over the store in memory");
+    }
+
+    fn rights(&self, _: DeviceId) -> Rights {
+        Rights::ALL
     }
 
     fn trusted(&self) -> View {

@@ -50,6 +50,9 @@ pub(crate) fn start(planted: Planted, model: &mut Model, epoch: Epoch) {
     if planted == Planted::ClockForgotten {
         model.clock = HybridClock::default();
     }
+    if planted == Planted::RightsForgotten {
+        model.rights.clear();
+    }
 }
 
 /// Commits a transaction as a store with this mistake does.
@@ -62,8 +65,18 @@ pub(crate) fn execute(planted: Planted, model: &mut Model, op: &Op) -> Done {
             Done::Wrote(write(planted, model, *domain, key.clone(), value.clone(), *wall))
         }
         Op::Apply { from, batches, wall } => {
-            for batch in batches {
-                apply(planted, model, *from, batch, *wall);
+            // The other mistakes leave rights out of what a store does.
+            let heeds_rights = matches!(
+                planted,
+                Planted::RightsCheckedEarly
+                    | Planted::RightsForgotten
+                    | Planted::PushIgnoresGrants
+                    | Planted::SessionKeepsGrants
+            );
+            if heeds_rights {
+                model.apply(*from, batches.clone(), *wall);
+            } else {
+                batches.iter().for_each(|batch| apply(planted, model, *from, batch, *wall));
             }
             Done::Applied
         }

@@ -1,5 +1,6 @@
 //! What a session sees of a store: the truth, unless a mistake is planted.
 
+use kinsync_protocol::grants::Grants;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::{Cursor, Epoch, Item, Root, Snapshot};
@@ -36,6 +37,18 @@ impl<S: Snapshot> Snapshot for View<'_, S> {
 
     fn domains(&self) -> Result<Vec<DomainId>, S::Error> {
         self.inner.domains()
+    }
+
+    fn grants(&self, peer: DeviceId, domain: DomainId) -> Grants {
+        self.inner.grants(peer, domain)
+    }
+
+    fn limited_domains(&self, peer: DeviceId) -> Vec<DomainId> {
+        self.inner.limited_domains(peer)
+    }
+
+    fn other_grants(&self, peer: DeviceId) -> Grants {
+        self.inner.other_grants(peer)
     }
 
     fn root(&self, domain: DomainId) -> Result<Root, S::Error> {

@@ -37,12 +37,14 @@ fn a_hello_keeps_its_bytes() {
         epoch: 3,
         head: 4,
         cursor: Some(HelloCursor { epoch: 8, seq: 9, after: None }),
+        grants: Grants { write: false, delete: false, ..Grants::ALL },
     };
-    let hello = Hello { nonce: [0; 8], compare: false, domains: Bounded::truncating(vec![domain]) };
+    let domains = Bounded::truncating(vec![domain]);
+    let hello = Hello { nonce: [0; 8], compare: false, others: Grants::ALL, domains };
     let frame = Frame { session: 1, hello: Some(hello), parts: vec![] };
     let bytes = Request::Exchange(frame.clone()).encode();
-    let body = format!("8750{}50{}02010304830809f6", "05".repeat(16), "06".repeat(16));
-    assert_eq!(hex(&bytes), format!("0184018083{}f481{body}80", "88".to_string() + &"00".repeat(8)));
+    let body = format!("8850{}50{}02010304830809f609", "05".repeat(16), "06".repeat(16));
+    assert_eq!(hex(&bytes), format!("0184018084{}f40781{body}80", "88".to_string() + &"00".repeat(8)));
     assert_eq!(Request::decode(&bytes), Ok(Request::Exchange(frame)));
 }
 
