@@ -115,6 +115,8 @@ pub(crate) enum Verb {
     Config(Config),
     /// Read an application's data folder into the library
     Import(Import),
+    /// List, declare and change the kinds of records
+    Domains(Domains),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print the version
@@ -412,6 +414,54 @@ pub(crate) enum ConfigAction {
     },
     /// Open the file in $VISUAL or $EDITOR
     Edit,
+}
+
+/// `kinsync domains`
+#[derive(Args, Debug)]
+pub(crate) struct Domains {
+    /// What to do with them
+    #[command(subcommand)]
+    pub(crate) action: Option<DomainsAction>,
+}
+
+/// What can be done with domains.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DomainsAction {
+    /// List all domains
+    List,
+    /// Show how one is declared
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Look at a declaration, and at the records that are there
+    Check {
+        /// A TOML file
+        file: PathBuf,
+    },
+    /// Declare a domain on all devices, or change what is declared
+    Add {
+        /// A TOML file
+        file: PathBuf,
+        /// Say what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take a declaration that lets records go further
+    Accept {
+        /// The domain's name
+        name: String,
+    },
+    /// Stay with what is declared here
+    Reject {
+        /// The domain's name
+        name: String,
+    },
+    /// Take a declaration back; its records stay, and wait
+    Remove {
+        /// The domain's name
+        name: String,
+    },
 }
 
 /// `kinsync import`

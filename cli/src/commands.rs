@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod del;
 mod doctor;
+mod domains;
 mod down;
 mod get;
 mod history;
@@ -114,6 +115,7 @@ async fn act(run: &Run, verb: Verb) -> Result<()> {
         Verb::Config(args) => config::run(run, args).await,
         Verb::Del(args) => del::run(run, args).await,
         Verb::Doctor => doctor::run(run).await,
+        Verb::Domains(args) => domains::run(run, args).await,
         Verb::Down => down::run(run).await,
         Verb::Get(args) => get::run(run, args).await,
         Verb::History(args) => history::run(run, args).await,

@@ -26,9 +26,10 @@ use crate::{
     control::Control,
     failure::{Failure, Kind},
     request::{
-        Changes, ConfigGet, ConfigSet, Del, Doctor, Down, Get, History, List, LogTail, PairAnswer,
-        PairCancel, PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany,
-        Request, Restore, Revoke, Status, SyncNow, Verify, Version,
+        Changes, ConfigGet, ConfigSet, Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove,
+        DomainShow, Domains, Down, Get, History, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen,
+        PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, Request, Restore, Revoke, Status,
+        SyncNow, Verify, Version,
     },
 };
 
@@ -50,6 +51,12 @@ pub fn router(control: Control) -> Router {
     let router = route::<ConfigSet>(router);
     let router = route::<Del>(router);
     let router = route::<Doctor>(router);
+    let router = route::<DomainAccept>(router);
+    let router = route::<DomainAdd>(router);
+    let router = route::<DomainReject>(router);
+    let router = route::<DomainRemove>(router);
+    let router = route::<DomainShow>(router);
+    let router = route::<Domains>(router);
     let router = route::<Down>(router);
     let router = route::<Get>(router);
     let router = route::<History>(router);

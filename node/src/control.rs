@@ -8,6 +8,7 @@
 mod changes;
 pub mod command;
 mod doctor;
+mod domains;
 mod network;
 mod node;
 mod open;
@@ -32,6 +33,7 @@ use crate::{
     clock::Clock,
     commits::Heads,
     config::Config,
+    domains::{Domains, Registry},
     events::{Events, PeerName, Subscription},
     failure::{Failure, Kind},
     home::Home,
@@ -64,6 +66,7 @@ struct Shared {
     events: Events,
     heads: Heads,
     names: Names,
+    registry: Registry,
     storage: Storage,
     /// When this process opened the store.
     opened: Duration,
@@ -112,6 +115,11 @@ impl Control {
     /// This device's key.
     pub fn identity(&self) -> &Identity {
         &self.shared.identity
+    }
+
+    /// The domains that are in force now.
+    pub fn domains(&self) -> Arc<Domains> {
+        self.shared.registry.current()
     }
 
     /// The store.

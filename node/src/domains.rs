@@ -1,71 +1,159 @@
-//! The kinds of records that every device knows from the start.
+//! The kinds of records: what each is called, what its values look like, how
+//! they merge and where they may go.
+//!
+//! A domain is declared by a TOML file and nothing else. Some are built in;
+//! others come from files of this device or, as records, from the other ones.
 
+pub mod file;
+pub mod identity;
+pub mod registry;
 pub mod shape;
+pub mod widening;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kinsync_protocol::declaration::Declaration;
 use kinsync_protocol::id::DomainId;
 
 use crate::failure::{Failure, Kind};
+use shape::Shape;
 
-/// Where the records of a domain may go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
-    /// One owner writes; it reaches the other devices and never replaces
-    /// theirs.
-    Device,
-    /// All devices of the set read and write it.
-    User,
+pub use registry::Registry;
+
+/// The domain whose records are declarations: the name is the key, the
+/// declaration as JSON the value.
+pub const DECLARATIONS: &str = "kinsync/domains";
+
+/// Where a declaration stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// In this build.
+    BuiltIn,
+    /// In a file of this device.
+    File,
+    /// In a record that all devices share.
+    Record,
 }
 
-/// A kind of records: its name, the shape of its values, and where they may
-/// go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Domain {
-    /// The name that people and applications use.
-    pub name: &'static str,
-    /// The number of the shape of its values that this build reads and writes.
-    pub schema: u32,
-    /// Where its records may go.
-    pub scope: Scope,
-}
-
-impl Domain {
-    /// The id that stands for this domain on the wire and in the store.
-    pub fn id(&self) -> DomainId {
-        DomainId::of(self.name)
+impl Source {
+    /// The word that people and programs read.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::File => "file",
+            Self::Record => "record",
+        }
     }
 }
 
-/// The built-in domains, in the order in which people are shown them.
-pub const BUILT_IN: [Domain; 9] = [
-    Domain { name: "characters", schema: 1, scope: Scope::User },
-    Domain { name: "personas", schema: 1, scope: Scope::User },
-    Domain { name: "lorebooks", schema: 1, scope: Scope::User },
-    Domain { name: "presets", schema: 1, scope: Scope::User },
-    Domain { name: "prompts", schema: 1, scope: Scope::User },
-    Domain { name: "chats", schema: 1, scope: Scope::User },
-    Domain { name: "messages", schema: 1, scope: Scope::User },
-    Domain { name: "settings", schema: 1, scope: Scope::User },
-    Domain { name: "device-settings", schema: 1, scope: Scope::Device },
-];
-
-/// The domain called `name`, or a failure that lists the names there are.
-pub fn named(name: &str) -> Result<&'static Domain, Failure> {
-    BUILT_IN.iter().find(|domain| domain.name == name).ok_or_else(|| {
-        let names: Vec<_> = BUILT_IN.iter().map(|domain| domain.name).collect();
-        Failure::new(Kind::UnknownDomain, format!("There is no domain called {name:?}."))
-            .hint(format!("The domains are: {}.", names.join(", ")))
-    })
+/// A declared domain.
+#[derive(Debug)]
+pub struct Domain {
+    /// What was declared, without a `value-file`.
+    pub declaration: Declaration,
+    /// Where it stands.
+    pub source: Source,
+    id: DomainId,
+    shape: Option<Shape>,
 }
 
-/// What to call a domain: its name, or its id if this device does not know it.
-pub fn shown(id: DomainId) -> String {
-    with_id(id).map_or_else(|| id.to_string(), |domain| domain.name.to_owned())
+impl Domain {
+    /// Takes a declaration that was checked; the text says what is wrong with
+    /// its schema.
+    pub fn new(declaration: Declaration, source: Source) -> Result<Self, String> {
+        let shape = declaration.value.as_ref().map(Shape::new).transpose()?;
+        Ok(Self { id: DomainId::of(&declaration.name), declaration, source, shape })
+    }
+
+    /// The name that people and applications use.
+    pub fn name(&self) -> &str {
+        &self.declaration.name
+    }
+
+    /// The id that stands for it on the wire and in the store.
+    pub fn id(&self) -> DomainId {
+        self.id
+    }
+
+    /// Whether a body has the shape that was declared; the text says what does
+    /// not fit.
+    pub fn check(&self, body: &[u8]) -> Result<(), String> {
+        self.shape.as_ref().map_or(Ok(()), |shape| shape.check(body))
+    }
 }
 
-/// The domain with this id, if it is built in.
-pub fn with_id(id: DomainId) -> Option<&'static Domain> {
-    BUILT_IN.iter().find(|domain| domain.id() == id)
+/// The domains that are in force, and what is wrong with the others.
+#[derive(Debug, Default)]
+pub struct Domains {
+    domains: Vec<Arc<Domain>>,
+    by_id: BTreeMap<DomainId, usize>,
+    /// Declarations that would let records go further than they may now, by
+    /// name: a person of this device has to say yes.
+    pub pending: BTreeMap<String, Pending>,
+    /// What could not be read or does not fit the others, a line each.
+    pub problems: Vec<String>,
 }
+
+/// A declaration that waits for a yes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// What would be in force; `None` if the restriction would just go.
+    pub declaration: Option<Declaration>,
+    /// What it would widen, a phrase each.
+    pub widens: Vec<String>,
+    /// Whether somebody here said no to it.
+    pub rejected: bool,
+}
+
+impl Domains {
+    fn new(domains: Vec<Arc<Domain>>) -> Self {
+        let by_id = domains.iter().enumerate().map(|(place, domain)| (domain.id, place)).collect();
+        Self { domains, by_id, pending: BTreeMap::new(), problems: Vec::new() }
+    }
+
+    /// All of them: the built-in ones in their order, then the others by name.
+    pub fn all(&self) -> &[Arc<Domain>] {
+        &self.domains
+    }
+
+    /// The domain with this id, if it is declared.
+    pub fn with_id(&self, id: DomainId) -> Option<&Arc<Domain>> {
+        self.by_id.get(&id).and_then(|place| self.domains.get(*place))
+    }
+
+    /// The domain called `name`, if it is declared.
+    pub fn find(&self, name: &str) -> Option<&Arc<Domain>> {
+        self.with_id(DomainId::of(name))
+    }
+
+    /// The domain called `name`, or a failure that lists the names there are.
+    pub fn named(&self, name: &str) -> Result<Arc<Domain>, Failure> {
+        self.find(name).cloned().ok_or_else(|| {
+            let mut names: Vec<_> = self.domains.iter().take(NAMED_MAX).map(|domain| domain.name()).collect();
+            if self.domains.len() > NAMED_MAX {
+                names.push("…");
+            }
+            Failure::new(Kind::UnknownDomain, format!("There is no domain called {name:?}.")).hint(format!(
+                "The domains are: {}.\nDeclare another:  kinsync domains add FILE",
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// What to call a domain: its name, or its id if nobody declared it here.
+    pub fn shown(&self, id: DomainId) -> String {
+        match self.with_id(id) {
+            Some(domain) => domain.name().to_owned(),
+            None if id == DomainId::of(DECLARATIONS) => DECLARATIONS.to_owned(),
+            None => id.to_string(),
+        }
+    }
+}
+
+/// How many names a message lists.
+const NAMED_MAX: usize = 40;
 
 #[cfg(test)]
 mod tests {
@@ -73,17 +161,22 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_names_there_are() {
-        let failure = named("charaters").expect_err("misspelt");
+        let domains = registry::built_in();
+        let failure = domains.named("charaters").expect_err("misspelt");
         assert_eq!(failure.code(), "unknown-domain");
-        assert!(failure.hint_text().expect("a hint").contains("characters, personas"));
+        let hint = failure.hint_text().expect("a hint");
+        assert!(hint.contains("characters, personas"), "{hint}");
+        assert!(hint.ends_with("kinsync domains add FILE"), "{hint}");
     }
 
     #[test]
     fn names_and_ids_are_found_both_ways() {
-        for domain in &BUILT_IN {
-            assert_eq!(named(domain.name), Ok(domain));
-            assert_eq!(with_id(domain.id()), Some(domain));
+        let domains = registry::built_in();
+        for domain in domains.all() {
+            assert_eq!(domains.named(domain.name()).expect("declared").id(), domain.id());
+            assert_eq!(domains.shown(domain.id()), domain.name());
         }
-        assert_eq!(with_id(DomainId([0; 16])), None);
+        assert!(domains.with_id(DomainId([0; 16])).is_none());
+        assert_eq!(domains.shown(DomainId::of(DECLARATIONS)), DECLARATIONS);
     }
 }

@@ -40,6 +40,8 @@ pub enum Event {
     },
     /// A record was deleted.
     Del(RecordChange),
+    /// Domains were declared, changed or removed, here or by another device.
+    DomainsChanged {},
     /// A pairing ended without trust.
     Failed {
         /// The number of the pairing.
@@ -213,6 +215,7 @@ impl Event {
         match self {
             Self::Code { .. } => "code",
             Self::Del(_) => "del",
+            Self::DomainsChanged {} => "domains_changed",
             Self::Failed { .. } => "failed",
             Self::Found { .. } => "found",
             Self::Paired { .. } => "paired",

@@ -61,6 +61,8 @@ kinds! {
     BadAddress, "bad-address", 2, 400;
     /// A pairing code that cannot be one; no try was spent.
     BadCode, "bad-code", 2, 400;
+    /// A declaration of a domain that cannot be used.
+    BadDeclaration, "bad-declaration", 2, 400;
     /// A key that no record can have.
     BadKey, "bad-key", 2, 400;
     /// A request that says nothing we can act on.
@@ -99,6 +101,8 @@ kinds! {
     NotPaired, "not-paired", 4, 403;
     /// No node runs on this home.
     NotRunning, "not-running", 3, 503;
+    /// A record under the id of another device, which alone writes it.
+    NotOwner, "not-owner", 4, 403;
     /// The store and the identity do not belong together.
     OtherDevice, "other-device", 1, 409;
     /// The record that this one belongs to is deleted.
@@ -109,8 +113,14 @@ kinds! {
     ReadOnly, "read-only", 1, 403;
     /// The person at the other device said no.
     Rejected, "rejected", 4, 403;
+    /// Records that are there do not fit what is declared.
+    RejectsRecords, "rejects-records", 1, 409;
     /// That key was removed from the set and stays so.
     Revoked, "revoked", 4, 403;
+    /// The record has a newer shape than is known here.
+    SchemaNewer, "schema-newer", 9, 409;
+    /// A record that the others have cannot be kept from them.
+    Shared, "shared", 1, 409;
     /// The store's pages do not hold together.
     StoreDamaged, "store-damaged", 1, 500;
     /// Another process holds the store.
@@ -125,10 +135,14 @@ kinds! {
     UnknownSetting, "unknown-setting", 2, 404;
     /// No address of that device answers.
     Unreachable, "unreachable", 5, 504;
+    /// A value of another shape than its domain declares.
+    ValueDoesNotFit, "value-does-not-fit", 1, 422;
     /// A value over the limit.
     ValueTooLarge, "value-too-large", 2, 413;
     /// The code is not the one on the other screen.
     WrongCode, "wrong-code", 6, 403;
+    /// The id is not the one that follows from what the record says.
+    WrongId, "wrong-id", 1, 409;
 }
 
 /// A failure as a person and a program need it.

@@ -65,6 +65,11 @@ impl Home {
         self.config.join("config.toml")
     }
 
+    /// Domains that are declared on this device alone, a TOML file each.
+    pub fn domains(&self) -> PathBuf {
+        self.config.join("domains")
+    }
+
     /// The directory of the logs.
     pub fn log_dir(&self) -> &Path {
         &self.log

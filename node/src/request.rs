@@ -6,6 +6,7 @@
 //! line (which sends the same type).
 
 mod changes;
+mod domains;
 mod node;
 mod pairing;
 mod peers;
@@ -20,6 +21,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{control::Control, failure::Failure};
 
 pub use changes::{CHANGES_WAIT_MAX, ChangeRow, Changes, ChangesAnswer, NOW};
+pub use domains::{
+    DomainAccept, DomainAdd, DomainAdded, DomainChange, DomainDetail, DomainInfo, DomainReject, DomainRemove,
+    DomainRows, DomainShow, Domains, Misfit,
+};
 pub use node::{
     ConfigGet, ConfigRow, ConfigRows, ConfigSet, Doctor, DoctorRow, DoctorRows, DomainRow, Down, Level,
     LogRow, LogRows, LogTail, Pill, QueueRow, SelfRow, Status, StatusAnswer, Stopping, Version,

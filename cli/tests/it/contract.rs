@@ -9,7 +9,7 @@ use crate::device::Device;
 fn every_command_that_needs_no_network_speaks_json() {
     let laptop = Device::named("laptop");
     laptop.run_with(["put", "characters", "pilot"], "{}");
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &["--json", "put", "characters", "pilot", "-"],
         &["--json", "get", "characters", "pilot"],
         &["--json", "list", "characters"],
@@ -18,6 +18,8 @@ fn every_command_that_needs_no_network_speaks_json() {
         &["--json", "peers"],
         &["--json", "status"],
         &["--json", "doctor"],
+        &["--json", "domains"],
+        &["--json", "domains", "show", "characters"],
         &["--json", "config", "get"],
         &["--json", "log"],
         &["--json", "version"],
@@ -36,12 +38,14 @@ fn every_command_that_needs_no_network_speaks_json() {
 #[test]
 fn every_failure_is_an_object_with_a_code() {
     let laptop = Device::named("laptop");
-    let failures: [(&[&str], i32, &str); 8] = [
+    let failures: [(&[&str], i32, &str); 10] = [
         (&["get", "characters", "nobody"], 1, "not-found"),
         (&["get", "nothing", "nobody"], 2, "unknown-domain"),
         (&["get", "characters", ""], 2, "bad-key"),
         (&["config", "set", "port", "many"], 2, "bad-setting"),
         (&["config", "get", "colour"], 2, "unknown-setting"),
+        (&["domains", "show", "nothing"], 2, "unknown-domain"),
+        (&["domains", "remove", "characters"], 1, "not-found"),
         (&["down"], 3, "not-running"),
         (&["peers", "show", "nobody"], 4, "not-paired"),
         (&["pair", "KXNR"], 2, "bad-code"),

@@ -36,6 +36,7 @@ fn the_help_lists_every_verb() {
       log          Print what the node did
       config       Read and change settings
       import       Read an application's data folder into the library
+      domains      List, declare and change the kinds of records
       completions  Print a completion script for a shell
       version      Print the version
       help         Print this message or the help of the given subcommand(s)
@@ -211,6 +212,7 @@ const VERBS: [&str; 24] = [
     "log",
     "config",
     "import",
+    "domains",
     "completions",
     "version",
 ];

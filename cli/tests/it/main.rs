@@ -10,6 +10,7 @@ mod codes;
 mod contract;
 mod crash;
 mod demo;
+mod domains;
 mod help;
 mod home;
 mod import;

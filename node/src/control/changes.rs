@@ -10,7 +10,6 @@ use super::{
     version::{moment, version_name},
 };
 use crate::{
-    domains,
     failure::{Failure, Kind},
     request::{CHANGES_WAIT_MAX, ChangeRow, Changes, ChangesAnswer, NOW},
 };
@@ -21,7 +20,7 @@ impl Control {
     ///
     /// `bad-token` if the place is not one.
     pub async fn changes(&self, ask: Changes) -> Result<ChangesAnswer, Failure> {
-        let domain = domains::named(&ask.domain)?.id();
+        let domain = self.domains().named(&ask.domain)?.id();
         // Before the first look, so that nothing falls between.
         let mut head = self.shared.heads.of(domain);
         let storage = &self.shared.storage;

@@ -5,12 +5,13 @@ use kinsync_store::{DomainCounts, State, StoreSnapshot};
 use super::{
     API_VERSION, Control,
     command::{Command, NodeFacts},
+    domains::is_unknown,
     open::blocking,
 };
 use crate::{
     activity::Activity,
     config::{Config, SETTINGS, Setting},
-    domains,
+    domains::Domains,
     events::Event,
     failure::{Failure, Kind},
     identity,
@@ -20,6 +21,9 @@ use crate::{
     },
     status,
 };
+
+/// How many declarations that cannot be used are told one by one.
+const PROBLEMS_SHOWN: usize = 3;
 
 /// How many lines of the log are shown if nobody says.
 const LOG_LINES: usize = 100;
@@ -33,7 +37,7 @@ impl Control {
         let facts = self.facts().await?;
         let peers = self.peers().await?.peers;
         let counts = self.shared.storage.read(StoreSnapshot::counts).await?;
-        let rows: Vec<_> = domain_rows(&counts);
+        let rows: Vec<_> = domain_rows(&self.domains(), &counts);
         let mut warnings = self.warnings(&rows, &peers, facts.as_ref());
         let trust = self.trust_warnings().await?;
         warnings.extend(trust.warnings);
@@ -116,10 +120,25 @@ impl Control {
                 n => warn("conflicts", format!("{n} conflicts in {} are kept in history.", row.name)),
             }
             if row.waiting > 0 {
-                let text =
-                    format!("{} records of {} wait for an update of this device.", row.waiting, row.name);
+                let unknown = self.domains().find(&row.name).is_none();
+                let (records, name) = (row.waiting, &row.name);
+                let text = match unknown {
+                    true => format!("{records} records of {name} wait: nobody declared that domain here."),
+                    false => format!("{records} records of {name} wait for an update of this device."),
+                };
                 warn("waiting-upgrade", text);
             }
+        }
+        let domains = self.domains();
+        for (name, pending) in domains.pending.iter().filter(|(_, pending)| !pending.rejected) {
+            let text = format!(
+                "Another device declares {name} anew: {}. Look at it:  kinsync domains show {name}",
+                pending.widens.join("; ")
+            );
+            warn("domain-asks", text);
+        }
+        for problem in domains.problems.iter().take(PROBLEMS_SHOWN) {
+            warn("domain-problem", problem.clone());
         }
         for peer in peers.iter().filter(|peer| peer.state != PeerState::Revoked) {
             let Some(offset) = peer.clock_offset_ms.filter(|offset| is_far_off(*offset)) else { continue };
@@ -188,27 +207,26 @@ pub(super) const fn is_far_off(offset_ms: i64) -> bool {
     offset_ms.unsigned_abs() > CLOCK_OFFSET_MS_MAX
 }
 
-/// The built-in domains in their order, then what this device does not know:
-/// its records are kept and passed on, and wait for an upgrade.
-fn domain_rows(counts: &[DomainCounts]) -> Vec<DomainRow> {
-    let known = domains::BUILT_IN.iter().map(|domain| {
+/// The declared domains in their order, then those that nobody declared here:
+/// their records are kept and passed on, and wait.
+fn domain_rows(domains: &Domains, counts: &[DomainCounts]) -> Vec<DomainRow> {
+    let known = domains.all().iter().map(|domain| {
         let counts = counts.iter().find(|counts| counts.domain == domain.id());
         DomainRow {
-            name: domain.name.to_owned(),
+            name: domain.name().to_owned(),
             records: counts.map_or(0, |counts| counts.live),
             tombstones: counts.map_or(0, |counts| counts.tombstones),
             waiting: 0,
             conflicts: counts.map_or(0, |counts| counts.conflicts),
         }
     });
-    let unknown =
-        counts.iter().filter(|counts| domains::with_id(counts.domain).is_none()).map(|counts| DomainRow {
-            name: counts.name.clone().unwrap_or_else(|| counts.domain.to_string()),
-            records: 0,
-            tombstones: counts.tombstones,
-            waiting: counts.live,
-            conflicts: counts.conflicts,
-        });
+    let unknown = counts.iter().filter(|counts| is_unknown(domains, counts)).map(|counts| DomainRow {
+        name: counts.name.clone().unwrap_or_else(|| counts.domain.to_string()),
+        records: 0,
+        tombstones: counts.tombstones,
+        waiting: counts.live,
+        conflicts: counts.conflicts,
+    });
     known.chain(unknown).collect()
 }
 

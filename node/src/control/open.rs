@@ -2,7 +2,7 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use kinsync_protocol::stamp::UnixMillis;
+use kinsync_protocol::{id::DomainId, stamp::UnixMillis};
 use kinsync_store::{Commit, Job, OpenError, Options, Store};
 use tokio::{sync::watch, task, time::sleep};
 
@@ -12,7 +12,7 @@ use crate::{
     clock::{Clock, Moment},
     commits::Heads,
     config::{Config, clean_name},
-    domains,
+    domains::{DECLARATIONS, Registry},
     events::{Event, Events, RecordChange},
     failure::{Failure, Kind},
     home::{self, Home},
@@ -68,6 +68,7 @@ impl Control {
             sleep(LOCKED_WAIT).await;
         };
         control.refresh_names().await?;
+        control.watch_declarations();
         Ok(control)
     }
 }
@@ -108,7 +109,12 @@ fn set_up(home: &Home, name: Option<&str>) -> Result<(), Failure> {
 fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
     let config = Config::load(&home.config())?;
     let (identity, store) = open_store(&home, clock.wall())?;
-    let names = domains::BUILT_IN.iter().map(|domain| domain.name.to_owned()).collect();
+    let registry = Registry::default();
+    if let Err(error) = registry.reload(&home.domains(), &store, UnixMillis(clock.wall().0)) {
+        // What is built in is in force all the same, and reading goes on.
+        tracing::warn!(%error, "the declarations of domains could not be read or noted");
+    }
+    let names = registry.current().all().iter().map(|domain| domain.name().to_owned()).collect();
     if let Err(error) = store.write(Job::name_domains(names)) {
         // Names are for people; a store that cannot be written is still read.
         tracing::warn!(%error, "the names of the domains could not be noted");
@@ -116,10 +122,10 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
     let (events, names) =
         (Events::logged(random()?, Activity::at(home.activity_log()), clock.clone()), Names::default());
     let heads = Heads::default();
-    let watching = (events.clone(), names.clone(), heads.clone());
+    let watching = (events.clone(), names.clone(), registry.clone(), heads.clone());
     store.on_commit(move |commit| {
-        tell(commit, &watching.0, &watching.1);
-        watching.2.note(commit);
+        tell(commit, &watching.0, &watching.1, &watching.2);
+        watching.3.note(commit);
     });
     let shared = Shared {
         home,
@@ -130,6 +136,7 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
         events,
         heads,
         names,
+        registry,
         storage: Storage::new(store),
     };
     Ok(Control { shared: Arc::new(shared), node: None })
@@ -185,10 +192,14 @@ fn random() -> Result<u64, Failure> {
 }
 
 /// Makes events of what a commit changed.
-fn tell(commit: &Commit, events: &Events, names: &Names) {
+fn tell(commit: &Commit, events: &Events, names: &Names, registry: &Registry) {
+    let domains = registry.current();
     for domain in &commit.domains {
-        let name = domains::with_id(domain.domain)
-            .map_or_else(|| domain.domain.to_string(), |known| known.name.to_owned());
+        if domain.domain == DomainId::of(DECLARATIONS) {
+            // Told as a change of the domains, once it is in force.
+            continue;
+        }
+        let name = domains.shown(domain.domain);
         if !domain.complete {
             // Too many to tell one by one: whoever shows them reads again.
             events.publish(Event::RecordsApplied {

@@ -1,6 +1,9 @@
 //! Reading and writing records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kinsync_protocol::{
     id::DomainId,
@@ -14,7 +17,7 @@ use super::{
     version::{self, moment, version_name},
 };
 use crate::{
-    domains::{self, Domain},
+    domains::{Domain, Domains},
     failure::{Failure, Kind},
     request::{
         Counts, GetAnswer, HistoryKind, HistoryRow, HistoryRows, LIST_ROWS_MAX, List, ListAnswer, ListRow,
@@ -24,18 +27,18 @@ use crate::{
 
 /// Where a record stands, checked.
 struct Place {
-    domain: &'static Domain,
+    domain: Arc<Domain>,
     key: Key,
 }
 
 impl Place {
-    fn new(domain: &str, id: &str) -> Result<Self, Failure> {
-        Ok(Self { domain: domains::named(domain)?, key: Key::new(id)? })
+    fn new(domains: &Domains, domain: &str, id: &str) -> Result<Self, Failure> {
+        Ok(Self { domain: domains.named(domain)?, key: Key::new(id)? })
     }
 
     fn written(self, version: &Version) -> Written {
         Written {
-            domain: self.domain.name.to_owned(),
+            domain: self.domain.name().to_owned(),
             id: self.key.as_str().to_owned(),
             version: version_name(version.stamp),
             at: moment(version.stamp),
@@ -43,7 +46,7 @@ impl Place {
     }
 
     fn missing(&self, was_there: bool) -> Failure {
-        let (domain, key) = (self.domain.name, &self.key);
+        let (domain, key) = (self.domain.name(), &self.key);
         if was_there {
             Failure::new(Kind::NotFound, format!("{domain}/{key} was deleted."))
                 .hint(format!("See what it was:  kinsync history {domain} '{key}'"))
@@ -62,7 +65,7 @@ impl Control {
         id: &str,
         value: impl Into<Value> + Send,
     ) -> Result<Written, Failure> {
-        let place = Place::new(domain, id)?;
+        let place = Place::new(&self.domains(), domain, id)?;
         let job = Job::put(place.domain.id(), place.key.clone(), value.into().0, self.now());
         let version = self.shared.storage.write(job).await?;
         Ok(place.written(&version))
@@ -70,7 +73,7 @@ impl Control {
 
     /// Reads a record; `not-found` if it is missing or deleted.
     pub async fn get(&self, domain: &str, id: &str) -> Result<GetAnswer, Failure> {
-        let place = Place::new(domain, id)?;
+        let place = Place::new(&self.domains(), domain, id)?;
         let (domain, key) = (place.domain.id(), place.key.clone());
         let (record, was_there) = self
             .shared
@@ -92,7 +95,7 @@ impl Control {
     /// Deletes a record; `not-found` if there is none. Its value stays in its
     /// history.
     pub async fn del(&self, domain: &str, id: &str) -> Result<Written, Failure> {
-        let place = Place::new(domain, id)?;
+        let place = Place::new(&self.domains(), domain, id)?;
         let job = Job::delete(place.domain.id(), place.key.clone(), self.now());
         match self.shared.storage.write(job).await {
             Ok(version) => Ok(place.written(&version)),
@@ -103,7 +106,7 @@ impl Control {
 
     /// Lists the records of a domain in key order, a page at a time.
     pub async fn list(&self, list: List) -> Result<ListAnswer, Failure> {
-        let domain = domains::named(&list.domain)?.id();
+        let domain = self.domains().named(&list.domain)?.id();
         let after = list.after.map(Key::new).transpose()?;
         let limit = list.limit.unwrap_or(LIST_ROWS_MAX).clamp(1, LIST_ROWS_MAX);
         let mut listed = self
@@ -128,7 +131,7 @@ impl Control {
     /// The versions that a record has and had, newest first; `not-found` if it
     /// never was.
     pub async fn history(&self, domain: &str, id: &str) -> Result<HistoryRows, Failure> {
-        let place = Place::new(domain, id)?;
+        let place = Place::new(&self.domains(), domain, id)?;
         let versions = self.versions(&place).await?;
         if versions.is_empty() {
             return Err(place.missing(false));
@@ -146,7 +149,7 @@ impl Control {
 
     /// Makes an earlier version the current one again, as a new write.
     pub async fn restore(&self, domain: &str, id: &str, version: &str) -> Result<Written, Failure> {
-        let place = Place::new(domain, id)?;
+        let place = Place::new(&self.domains(), domain, id)?;
         let versions = self.versions(&place).await?;
         if versions.is_empty() {
             return Err(place.missing(false));
@@ -156,7 +159,11 @@ impl Control {
             .map(|(version, kind, number)| (version_name(version.stamp), (version.deleted, kind, number)))
             .collect();
         let chosen = version::choose(version, &named).map_err(|failure| {
-            failure.hint(format!("See its versions:  kinsync history {} '{}'", place.domain.name, place.key))
+            failure.hint(format!(
+                "See its versions:  kinsync history {} '{}'",
+                place.domain.name(),
+                place.key
+            ))
         })?;
         let Some(number) = (match chosen {
             (true, ..) => {
@@ -199,7 +206,7 @@ impl Control {
     /// Writes records in one transaction, leaving those alone whose value is
     /// the same already.
     pub async fn put_many(&self, request: PutMany) -> Result<Counts, Failure> {
-        let domain = domains::named(&request.domain)?.id();
+        let domain = self.domains().named(&request.domain)?.id();
         let bytes: usize = request.items.iter().map(|item| item.value.0.len()).sum();
         if request.items.len() > PUT_MANY_ITEMS_MAX || bytes > PUT_MANY_BYTES_MAX {
             return Err(Failure::new(

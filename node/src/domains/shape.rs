@@ -80,6 +80,7 @@ fn references(schema: &Value) -> Result<usize, String> {
 }
 
 /// One misfit: where, what was expected, and of which kind what is there is.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others read well as the crate says them")]
 fn misfit(error: &ValidationError<'_>) -> String {
     let found = kind(error.instance());
     let text = match error.kind() {

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::{EventLoop, Purpose, Work};
 use crate::control::command::{Reply, SyncReport, VerifyReport};
-use crate::domains;
+use crate::domains::Domains;
 use crate::events::Event;
 use crate::failure::{Failure, Kind};
 use crate::passes::{self, Advance, Answered, PassError, Pushing};
@@ -467,14 +467,14 @@ impl EventLoop {
         self.reply_to_waiters();
     }
 
-    fn tell_compared(comparing: Comparing) {
+    fn tell_compared(comparing: Comparing, domains: &Domains) {
         let compared = comparing.compared.into_iter();
         // Whoever asked may have left.
         match comparing.asker {
             Asker::Verify(reply) => {
                 let reports = compared.map(|(device, result)| VerifyReport {
                     device,
-                    domains: result.map(|outcome| rows(&outcome)),
+                    domains: result.map(|outcome| rows(&outcome, domains)),
                 });
                 let _ = reply.send(Ok(reports.collect()));
             }
@@ -514,7 +514,7 @@ impl EventLoop {
         let finished: Vec<_> =
             self.passing.comparing.extract_if(.., |comparing| comparing.missing.is_empty()).collect();
         for comparing in finished {
-            Self::tell_compared(comparing);
+            Self::tell_compared(comparing, &self.control.domains());
         }
     }
 
@@ -588,14 +588,14 @@ fn removed() -> Failure {
 }
 
 /// Both sides' numbers as they compared them: those of now may be others.
-fn rows(outcome: &Outcome) -> Vec<VerifyDomain> {
-    let domains = outcome.domains.iter().map(|domain| VerifyDomain {
-        name: domains::shown(domain.domain),
+fn rows(outcome: &Outcome, domains: &Domains) -> Vec<VerifyDomain> {
+    let rows = outcome.domains.iter().map(|domain| VerifyDomain {
+        name: domains.shown(domain.domain),
         equal: domain.equal_at.is_some(),
         records: domain.own_records,
         peer_records: Some(domain.their_records),
     });
-    domains.collect()
+    rows.collect()
 }
 
 /// What a pass would move, as the Hellos say: at most.
