@@ -49,6 +49,7 @@ macro_rules! attack_each {
 }
 attack_each!(
     code,
+    declaration,
     pairing_host,
     pairing_request,
     pairing_response,
@@ -57,6 +58,8 @@ attack_each!(
     sync_session,
     ticket,
     trust,
+    value,
+    value_join,
 );
 
 #[test]

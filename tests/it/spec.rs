@@ -11,6 +11,7 @@ use kinsync_protocol::hash::tagged;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item::{item_hash, key_hash, value_hash};
 use kinsync_protocol::pairing::message as pairing;
+use kinsync_protocol::policy::{FieldPolicy, Join, Policy};
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::Cursor;
 use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp, UnixMillis};
@@ -18,6 +19,7 @@ use kinsync_protocol::sums::{Range, Summary, range_print, root_print};
 use kinsync_protocol::ticket::Ticket;
 use kinsync_protocol::trust::message::{Announcement, Bye, Message};
 use kinsync_protocol::trust::statement::{Body, Kind, RunId, Signed, Statement};
+use kinsync_protocol::value::{self, Header};
 use kinsync_protocol::wire::Bounded;
 use kinsync_protocol::wire::frame::{
     ByteArray16, Delta, Done, Frame, Head, Hello, HelloCursor, HelloDomain, Leaf, Part, Push, RangePrints,
@@ -99,6 +101,27 @@ fn summary(records: &[Record]) -> Summary {
 
 fn range_of(record: &Record) -> Range {
     Range { bits: 8, prefix: place(record).prefix(8) }
+}
+
+/// The phone's value of section 2.10, and the merged one.
+fn stored_values() -> [Vec<u8>; 2] {
+    let tags = ("tags".to_owned(), FieldPolicy::SetUnion { by: None });
+    let policy = Policy::Fields { default: FieldPolicy::Lww, fields: BTreeMap::from([tags]) };
+    let write = |body: &str, minutes: u64, device, old: Option<&Record>| {
+        let stamp = Stamp { time: Hlc(TIME.0 + ((minutes * 60_000) << 16)), device };
+        let before = old.map(|old| (&old.version, old.value.as_deref().unwrap()));
+        let value = policy.write(1, body.as_bytes(), before, stamp).unwrap();
+        let seen = old.map(|old| old.version.seen.replaced_by(old.version.stamp, device));
+        Record::new(Key::new("c12/0481").unwrap(), Some(value), stamp, seen.unwrap_or_default())
+    };
+    let first = write(r#"{"tags":["x"],"title":"a"}"#, 0, laptop(), None);
+    let phones = write(r#"{"tags":["y"],"title":"a"}"#, 1, phone(), Some(&first));
+    let laptops = write(r#"{"tags":["x"],"title":"b"}"#, 2, laptop(), Some(&first));
+    let value = |record: &Record| record.value.clone().unwrap();
+    let join = policy.join((&phones.version, &value(&phones)), (&laptops.version, &value(&laptops)));
+    let Join::Merged { value: merged, lost: false } = join else { panic!("{join:?}") };
+    assert!(merged.ends_with(br#"{"tags":["y"],"title":"b"}"#));
+    [value(&phones), merged]
 }
 
 fn exchange(hello: Option<Hello>, parts: Vec<Part>) -> String {
@@ -227,6 +250,9 @@ fn whole() -> BTreeMap<&'static str, String> {
         ("summary", hex(&summary(&records()).to_bytes())),
         ("tagged", hex(&tagged("example", &[b"ab", b"c"]))),
         ("ticket", ticket()),
+        ("edited-value", hex(&stored_values()[0])),
+        ("merged-value", hex(&stored_values()[1])),
+        ("stored-value", hex(&value::wrap(&Header::new(2), b"{}").unwrap())),
         ("value-hash", hex(value_hash(b"hello").as_bytes())),
     ])
 }

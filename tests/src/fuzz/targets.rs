@@ -8,8 +8,9 @@ mod pairing;
 mod sync;
 mod text;
 mod trust;
+mod value;
 
 /// Every reader of bytes that come from outside.
 pub fn targets() -> Vec<Target> {
-    [&pairing::TARGETS[..], &sync::TARGETS, &text::TARGETS, &trust::TARGETS].concat()
+    [&pairing::TARGETS[..], &sync::TARGETS, &text::TARGETS, &trust::TARGETS, &value::TARGETS].concat()
 }
