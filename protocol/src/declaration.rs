@@ -13,11 +13,9 @@ use serde_json::Value;
 
 use crate::policy::{FieldPolicy, Policy};
 
-mod body;
 mod check;
 mod identity;
 
-pub use body::{IDENTITY_DIGITS, IdentityError, Reading, Widening};
 pub use check::{DeclarationError, SetError, check_set};
 pub use identity::IdentityField;
 

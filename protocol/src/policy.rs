@@ -17,7 +17,7 @@ mod doc;
 mod edit;
 mod emit;
 mod field;
-pub(crate) mod json;
+mod json;
 mod parts;
 mod rank;
 mod state;

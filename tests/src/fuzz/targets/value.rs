@@ -34,13 +34,7 @@ fn read_declaration(bytes: &[u8]) {
     let written = serde_json::to_vec(&declaration).expect("a declaration is JSON");
     let again: Declaration = serde_json::from_slice(&written).expect("what is written is read");
     assert_eq!(serde_json::to_vec(&again).expect("a declaration is JSON"), written);
-    // Any body is as good as another one to somebody who declares what he likes.
-    if declaration.check().is_ok() {
-        let _ = declaration.identity_key(bytes);
-        let _ = declaration.excludes(bytes);
-        let body = declaration.migrate(bytes, declaration.reads);
-        let _ = declaration.strip_derived(&body, &std::collections::BTreeSet::new());
-    }
+    let _ = declaration.check();
 }
 
 /// One field of each policy.
