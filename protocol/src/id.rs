@@ -80,9 +80,11 @@ impl DeviceId {
         bytes
     }
 
-    /// The device behind libp2p peer id bytes; `None` for keys of other kinds.
+    /// The device behind libp2p peer id bytes; `None` for keys of other kinds
+    /// and for [nobody](Self::NULL), in whose name everybody could sign.
     pub fn from_peer_id_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])?.try_into().ok().map(Self)
+        let key = bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])?.try_into().ok();
+        key.map(Self).filter(|device| *device != Self::NULL)
     }
 }
 
@@ -177,6 +179,7 @@ mod tests {
         assert_eq!(DeviceId::from_peer_id_bytes(&id.peer_id_bytes()), Some(id));
         assert_eq!(DeviceId::from_peer_id_bytes(&id.peer_id_bytes()[..37]), None);
         assert_eq!(DeviceId::from_peer_id_bytes(&[0; 38]), None);
+        assert_eq!(DeviceId::from_peer_id_bytes(&DeviceId::NULL.peer_id_bytes()), None);
     }
 
     #[test]
