@@ -99,6 +99,8 @@ pub(crate) enum Verb {
     Del(Record),
     /// List a domain's records, or all domains
     List(List),
+    /// List, keep or drop texts whose writing was interrupted
+    Drafts(Drafts),
     /// Print changes as they happen
     Watch(Watch),
     /// Print what changed in a domain, and where to go on
@@ -369,6 +371,39 @@ pub(crate) struct Changes {
     /// Go on as long as the node runs
     #[arg(long)]
     pub(crate) follow: bool,
+}
+
+/// `kinsync drafts`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A draft is what an application is still writing, such as the reply of a model.
+No other device sees it before it is a record. ID may be its beginning.")]
+pub(crate) struct Drafts {
+    /// What to do with them
+    #[command(subcommand)]
+    pub(crate) action: Option<DraftsAction>,
+}
+
+/// What can be done with drafts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DraftsAction {
+    /// List them
+    List,
+    /// Print the text of one
+    Show {
+        /// As the list shows it
+        id: String,
+    },
+    /// Make one the record that it is for
+    Commit {
+        /// As the list shows it
+        id: String,
+    },
+    /// Forget one; its record stays as it is
+    Drop {
+        /// As the list shows it
+        id: String,
+    },
 }
 
 /// `kinsync restore`

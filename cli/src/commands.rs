@@ -7,6 +7,7 @@ mod del;
 mod doctor;
 mod domains;
 mod down;
+mod drafts;
 mod get;
 mod history;
 mod import;
@@ -117,6 +118,7 @@ async fn act(run: &Run, verb: Verb) -> Result<()> {
         Verb::Doctor => doctor::run(run).await,
         Verb::Domains(args) => domains::run(run, args).await,
         Verb::Down => down::run(run).await,
+        Verb::Drafts(args) => drafts::run(run, args).await,
         Verb::Get(args) => get::run(run, args).await,
         Verb::History(args) => history::run(run, args).await,
         Verb::Init(args) => init::run(run, args).await,

@@ -127,6 +127,7 @@ fn is_kept(event: &Event) -> bool {
     match event {
         Event::DomainsChanged {}
         | Event::Failed { .. }
+        | Event::GenerationInterrupted(_)
         | Event::Paired { .. }
         | Event::PeerOffline(_)
         | Event::PeerOnline(_)
@@ -141,6 +142,8 @@ fn is_kept(event: &Event) -> bool {
         Event::Code { .. }
         | Event::Del(_)
         | Event::Found { .. }
+        | Event::GenerationFinished { .. }
+        | Event::GenerationStarted(_)
         | Event::Put(_)
         | Event::Request { .. }
         | Event::Resync

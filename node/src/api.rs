@@ -27,9 +27,10 @@ use crate::{
     failure::{Failure, Kind},
     request::{
         Changes, ConfigGet, ConfigSet, Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove,
-        DomainShow, Domains, Down, Get, History, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen,
-        PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, Request, Restore, Revoke, Status,
-        SyncNow, Verify, Version,
+        DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend,
+        HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr,
+        PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, Request, Restore, Revoke, Status, SyncNow,
+        Verify, Version,
     },
 };
 
@@ -58,8 +59,15 @@ pub fn router(control: Control) -> Router {
     let router = route::<DomainShow>(router);
     let router = route::<Domains>(router);
     let router = route::<Down>(router);
+    let router = route::<DraftGet>(router);
+    let router = route::<Drafts>(router);
     let router = route::<Get>(router);
     let router = route::<History>(router);
+    let router = route::<HoldCommit>(router);
+    let router = route::<HoldDrop>(router);
+    let router = route::<HoldExtend>(router);
+    let router = route::<HoldOpen>(router);
+    let router = route::<HoldSave>(router);
     let router = route::<List>(router);
     let router = route::<LogTail>(router);
     let router = route::<PairAnswer>(router);

@@ -9,6 +9,7 @@ mod changes;
 pub mod command;
 mod doctor;
 mod domains;
+mod drafts;
 mod network;
 mod node;
 mod open;
@@ -65,6 +66,7 @@ struct Shared {
     config: watch::Sender<Config>,
     events: Events,
     heads: Heads,
+    leases: drafts::Leases,
     names: Names,
     registry: Registry,
     storage: Storage,

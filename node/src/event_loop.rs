@@ -241,6 +241,7 @@ impl EventLoop {
             self.passing_deadline(),
             self.trusting_deadline(),
             self.links.deadline(),
+            self.control.lapses_at(),
         ];
         due.into_iter().flatten().min().unwrap_or(self.beat_at)
     }
@@ -265,6 +266,7 @@ impl EventLoop {
                 self.swarm.behaviour_mut().discovery.scan_now();
             }
         }
+        self.control.lapse();
         self.pairing_timeout();
         self.passing_timeout(now);
         self.trusting_timeout(now);

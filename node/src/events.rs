@@ -64,6 +64,18 @@ pub enum Event {
         /// The other one.
         peer: PairedPeer,
     },
+    /// A draft became a record, or was dropped.
+    GenerationFinished {
+        /// Which.
+        #[serde(flatten)]
+        generation: Generation,
+        /// Whether it is a record now.
+        kept: bool,
+    },
+    /// The holder of a draft went away; it waits for somebody to decide.
+    GenerationInterrupted(Generation),
+    /// Somebody writes a draft.
+    GenerationStarted(Generation),
     /// A trusted device is gone.
     PeerOffline(PeerName),
     /// A trusted device is connected.
@@ -179,6 +191,17 @@ pub struct RecordChange {
     pub v: String,
 }
 
+/// A draft.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Generation {
+    /// The name of its hold.
+    pub hold: String,
+    /// The domain's name.
+    pub domain: String,
+    /// The key of the record that it is for.
+    pub id: String,
+}
+
 /// A device by its two names.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PeerName {
@@ -218,6 +241,9 @@ impl Event {
             Self::DomainsChanged {} => "domains_changed",
             Self::Failed { .. } => "failed",
             Self::Found { .. } => "found",
+            Self::GenerationFinished { .. } => "generation_finished",
+            Self::GenerationInterrupted(_) => "generation_interrupted",
+            Self::GenerationStarted(_) => "generation_started",
             Self::Paired { .. } => "paired",
             Self::PeerOffline(_) => "peer_offline",
             Self::PeerOnline(_) => "peer_online",

@@ -85,6 +85,10 @@ kinds! {
     DiskFull, "disk-full", 1, 507;
     /// The code's lifetime is over.
     Expired, "expired", 6, 410;
+    /// No sign of life came from the holder of a draft in time.
+    HoldLapsed, "hold-lapsed", 1, 410;
+    /// Somebody else writes a draft of that record.
+    HoldTaken, "hold-taken", 1, 409;
     /// An input or output error of this machine.
     Io, "io", 1, 500;
     /// Secret files that others can read, or a socket that is not ours.
@@ -129,6 +133,8 @@ kinds! {
     Timeout, "timeout", 5, 504;
     /// As many domains as two devices can share.
     TooManyDomains, "too-many-domains", 2, 409;
+    /// There is no room for another draft.
+    TooManyDrafts, "too-many-drafts", 1, 409;
     /// Not one of the domains.
     UnknownDomain, "unknown-domain", 2, 404;
     /// Not one of the settings.

@@ -7,6 +7,7 @@
 
 mod changes;
 mod domains;
+mod holds;
 mod node;
 mod pairing;
 mod peers;
@@ -24,6 +25,10 @@ pub use changes::{CHANGES_WAIT_MAX, ChangeRow, Changes, ChangesAnswer, NOW};
 pub use domains::{
     DomainAccept, DomainAdd, DomainAdded, DomainChange, DomainDetail, DomainInfo, DomainReject, DomainRemove,
     DomainRows, DomainShow, Domains, Misfit,
+};
+pub use holds::{
+    DraftAnswer, DraftGet, DraftRow, DraftRows, DraftState, Drafts, HoldCommit, HoldDrop, HoldExtend,
+    HoldLease, HoldOpen, HoldOpened, HoldSave,
 };
 pub use node::{
     ConfigGet, ConfigRow, ConfigRows, ConfigSet, Doctor, DoctorRow, DoctorRows, DomainRow, Down, Level,

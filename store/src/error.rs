@@ -4,6 +4,7 @@ use std::io;
 
 use kinsync_protocol::id::DeviceId;
 use kinsync_protocol::record::Key;
+use kinsync_protocol::stamp::UnixMillis;
 use thiserror::Error;
 
 /// Why a store could not be opened or created.
@@ -141,6 +142,18 @@ pub enum WriteError {
         /// The key of that record.
         parent: Key,
     },
+    /// Somebody else is writing a draft of this record.
+    #[error("another holder writes this record until {}", until.0)]
+    HoldTaken {
+        /// When its lease lapses, unless it asks for more time.
+        until: UnixMillis,
+    },
+    /// The lease of this hold is over.
+    #[error("the hold has lapsed")]
+    HoldLapsed,
+    /// Drafts are too many, or too large together.
+    #[error("there are too many drafts")]
+    TooManyDrafts,
     /// The record carries the last stamp there is; nothing can follow it.
     #[error("no later version of this record can be written")]
     NoLaterStamp,

@@ -89,6 +89,10 @@ tables! {
     /// Domain id ‖ key → when it was written ‖ a value that never leaves this
     /// device: see `private`.
     private, PRIVATE: &'static [u8] => &'static [u8];
+    /// Domain id ‖ key → [`crate::drafts::Draft`]. Nothing that syncs reads it.
+    drafts, DRAFTS: &'static [u8] => &'static [u8];
+    /// Domain id ‖ key → the text of a draft.
+    draft_texts, DRAFT_TEXTS: &'static [u8] => &'static [u8];
 }
 
 /// All keys of a domain in [`ITEMS`].

@@ -27,6 +27,7 @@ fn the_help_lists_every_verb() {
       get          Print a record's value
       del          Delete a record; `restore` brings it back
       list         List a domain's records, or all domains
+      drafts       List, keep or drop texts whose writing was interrupted
       watch        Print changes as they happen
       changes      Print what changed in a domain, and where to go on
       history      List the versions of a record
@@ -189,7 +190,7 @@ fn the_version_is_one_line_or_one_object() {
     assert_eq!(device.run(["--version"]).stdout, "kinsync VERSION\n");
 }
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 26] = [
     "init",
     "up",
     "down",
@@ -204,6 +205,7 @@ const VERBS: [&str; 24] = [
     "get",
     "del",
     "list",
+    "drafts",
     "watch",
     "changes",
     "history",

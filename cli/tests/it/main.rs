@@ -11,6 +11,7 @@ mod contract;
 mod crash;
 mod demo;
 mod domains;
+mod drafts;
 mod help;
 mod home;
 mod import;

@@ -282,7 +282,9 @@ fn check_with_the_others(domains: &Domains, declaration: &Declaration) -> Result
             Kind::TooManyDomains,
             format!("{} domains are declared already, the limit is {DOMAINS_MAX}.", others.len()),
         )
-        .hint("A domain is a kind of records, not a place for some. Remove one:  kinsync domains remove NAME"));
+        .hint(
+            "A domain is a kind of records, not a place for some. Remove one:  kinsync domains remove NAME",
+        ));
     }
     check_set(others.into_iter().chain([declaration])).map_err(|error| file::bad(format!("{error}.")))
 }

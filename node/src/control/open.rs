@@ -127,6 +127,7 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
         tell(commit, &watching.0, &watching.1, &watching.2);
         watching.3.note(commit);
     });
+    super::drafts::interrupt(&store, &events, &registry.current());
     let shared = Shared {
         home,
         identity,
@@ -135,6 +136,7 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
         config: watch::Sender::new(config),
         events,
         heads,
+        leases: Default::default(),
         names,
         registry,
         storage: Storage::new(store),

@@ -1,6 +1,7 @@
 //! What can be asked of a node without any network.
 
 mod changes;
+mod drafts;
 mod peers;
 
 use std::collections::BTreeSet;

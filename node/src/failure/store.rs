@@ -74,6 +74,14 @@ impl From<WriteError> for Failure {
             WriteError::TextTooLong { bytes, limit } => {
                 Self::new(Kind::BadRequest, format!("A text of {bytes} bytes is over the limit of {limit}."))
             }
+            WriteError::HoldTaken { .. } => {
+                Self::new(Kind::HoldTaken, "Somebody else is writing a draft of this record.")
+                    .hint("See who:  kinsync drafts")
+            }
+            WriteError::HoldLapsed => Self::new(Kind::HoldLapsed, "The hold has lapsed; its draft is kept.")
+                .hint("Open it again: the answer has its text."),
+            WriteError::TooManyDrafts => Self::new(Kind::TooManyDrafts, "There is no room for more drafts.")
+                .hint("Keep or drop some:  kinsync drafts"),
             WriteError::NotTrusted { peer } => {
                 Self::new(Kind::NotPaired, format!("The device {} is not trusted.", peer.short()))
             }
