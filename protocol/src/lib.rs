@@ -4,6 +4,7 @@
 //! random number: time, randomness and keys are arguments, so a test can run
 //! years of traffic in seconds and repeat it byte for byte.
 
+pub mod beside;
 pub mod card;
 pub mod cbor;
 pub mod code;

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item;
-use kinsync_protocol::limits::DOMAINS_MAX;
+use kinsync_protocol::limits::{DOMAINS_MAX, VALUE_BYTES_MAX, VALUE_HEADER_BYTES_MAX};
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::snapshot::{Cursor, Epoch, Item};
 use kinsync_protocol::stamp::{Ancestry, HybridClock, Stamp, UnixMillis};
 use kinsync_protocol::sums::Summary;
+use kinsync_protocol::value::{self, Header, ValueError};
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::commit::{Change, Commit, DomainChange};
@@ -176,7 +177,8 @@ impl<'t> Tx<'t> {
                 }
                 None => {
                     let last = self.tables.domains.last()?.map_or(0, |(dom, _)| dom.value());
-                    let (dom, row) = (last + 1, DomainRow::new(id));
+                    let (dom, mut row) = (last + 1, DomainRow::new(id));
+                    row.rules = self.rules.revision(id);
                     self.tables.domain_numbers.insert(&id.0, dom)?;
                     self.tables.domains.insert(dom, row.encode().as_slice())?;
                     self.dirty = true;
@@ -238,16 +240,86 @@ impl<'t> Tx<'t> {
     }
 
     /// Writes a new version of `key` by this device, made on the version that
-    /// stands. `None` deletes.
+    /// stands, with the application's value `body`. `None` deletes.
     pub(crate) fn write(
         &mut self,
         domain: DomainId,
         key: &Key,
-        value: Option<Vec<u8>>,
+        body: Option<Vec<u8>>,
+        now: UnixMillis,
+    ) -> Result<Version, Stop> {
+        if body.is_some() {
+            self.check_known(domain, key)?;
+        }
+        let schema = self.rules.get(domain).map_or(1, |rules| rules.schema);
+        self.write_with(domain, key, body.map(|body| (schema, body)), now)
+    }
+
+    /// Writes a stored value again, as a new version by this device.
+    pub(crate) fn write_again(
+        &mut self,
+        domain: DomainId,
+        key: &Key,
+        stored: &[u8],
+        now: UnixMillis,
+    ) -> Result<Version, Stop> {
+        let opened = value::open(stored).map_err(|_| Stop::Refused(WriteError::NewerValue))?;
+        self.write_with(domain, key, Some((opened.header.schema, opened.body.to_vec())), now)
+    }
+
+    /// Refuses to write over a record whose shape this device does not know.
+    pub(crate) fn check_known(&mut self, domain: DomainId, key: &Key) -> Result<(), Stop> {
+        let Some(known) = self.rules.get(domain).map(|rules| rules.schema) else { return Ok(()) };
+        let Some(stored) = self.value(domain, key)? else { return Ok(()) };
+        match value::open(&stored) {
+            Err(_) => Err(Stop::Refused(WriteError::NewerValue)),
+            Ok(opened) if opened.header.schema > known => {
+                Err(Stop::Refused(WriteError::NewerSchema { found: opened.header.schema, known }))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// What is stored of a body that follows `schema`, written over the
+    /// version that stands.
+    pub(crate) fn stored(
+        &mut self,
+        domain: DomainId,
+        key: &Key,
+        (schema, body): (u32, &[u8]),
+        old: Option<&Version>,
+        stamp: Stamp,
+    ) -> Result<Vec<u8>, Stop> {
+        let rules = Arc::clone(&self.rules);
+        let made = match rules.get(domain) {
+            None => value::wrap(&Header::new(schema), body),
+            Some(rules) => {
+                let standing = self.value(domain, key)?;
+                let old = old.zip(standing.as_deref());
+                rules.policy.write(schema, body, old, stamp)
+            }
+        };
+        made.map_err(|error| {
+            Stop::Refused(match error {
+                ValueError::HeaderTooLarge { bytes, .. } => {
+                    WriteError::ValueTooLarge { bytes, limit: VALUE_HEADER_BYTES_MAX }
+                }
+                ValueError::TooLarge { .. } | _ => {
+                    WriteError::ValueTooLarge { bytes: body.len(), limit: VALUE_BYTES_MAX }
+                }
+            })
+        })
+    }
+
+    fn write_with(
+        &mut self,
+        domain: DomainId,
+        key: &Key,
+        body: Option<(u32, Vec<u8>)>,
         now: UnixMillis,
     ) -> Result<Version, Stop> {
         self.check_room_for(domain)?;
-        if value.is_some() {
+        if body.is_some() {
             self.check_parent(domain, key)?;
         }
         let old = self.item(domain, key)?;
@@ -261,7 +333,13 @@ impl<'t> Tx<'t> {
                 (clock.tick(now, Some(version.stamp.time)), seen)
             }
         };
-        let record = Record::new(key.clone(), value, Stamp { time, device }, seen);
+        let stamp = Stamp { time, device };
+        let before = old.as_ref().map(|old| &old.item.version);
+        let value = match &body {
+            Some((schema, body)) => Some(self.stored(domain, key, (*schema, body), before, stamp)?),
+            None => None,
+        };
+        let record = Record::new(key.clone(), value, stamp, seen);
         if old.as_ref().is_some_and(|old| record.version.stamp <= old.item.version.stamp) {
             return Err(Stop::Refused(WriteError::NoLaterStamp));
         }
@@ -282,6 +360,25 @@ impl<'t> Tx<'t> {
         self.memory.clock.follow(record.version.stamp.time, now);
         let old = self.item(domain, &record.key)?;
         let conflict = old.as_ref().is_some_and(|old| are_conflict(&record.version, &old.item.version));
+        if conflict
+            && let Some(old) = &old
+            && let Some(joined) = self.join_by_policy(domain, old, &record, from, now)?
+        {
+            return Ok(joined);
+        }
+        self.stand(domain, old, record, Some(from), conflict, now)
+    }
+
+    /// Lets the greater one of the version that stands and another one stand.
+    pub(crate) fn stand(
+        &mut self,
+        domain: DomainId,
+        old: Option<ItemRow>,
+        record: Record,
+        from: Option<DeviceId>,
+        conflict: bool,
+        now: UnixMillis,
+    ) -> Result<Joined, ReadError> {
         match &old {
             Some(old) if old.item.version == record.version => Ok(Joined { changed: false, conflict: false }),
             Some(winner) if winner.item.version > record.version => {
@@ -295,7 +392,7 @@ impl<'t> Tx<'t> {
             }
             _ => {
                 let conflict = conflict && !self.is_family_end(domain, &record.version);
-                self.replace(domain, old, record, Some(from), now)?;
+                self.replace(domain, old, record, from, now)?;
                 Ok(Joined { changed: true, conflict })
             }
         }
@@ -314,6 +411,19 @@ impl<'t> Tx<'t> {
         old: Option<ItemRow>,
         record: Record,
         from: Option<DeviceId>,
+        now: UnixMillis,
+    ) -> Result<(), ReadError> {
+        self.replace_for(domain, old, record, from, None, now)
+    }
+
+    /// The same, with what to say of the version that it replaces.
+    pub(crate) fn replace_for(
+        &mut self,
+        domain: DomainId,
+        old: Option<ItemRow>,
+        record: Record,
+        from: Option<DeviceId>,
+        reason: Option<Reason>,
         now: UnixMillis,
     ) -> Result<(), ReadError> {
         let key = item::key_hash(domain, &record.key);
@@ -349,23 +459,26 @@ impl<'t> Tx<'t> {
         }
 
         let Record { key: name, version, value } = record;
+        self.mark_waiting(domain, key, value.as_deref())?;
         let row_key = tables::record_key(dom, &name);
         let old_value = self
             .tables
             .records
             .insert(row_key.as_slice(), value.as_deref())?
             .and_then(|row| row.value().map(<[u8]>::to_vec));
+        // What is set aside below by this very version is not settled by it.
+        self.settle_conflicts(domain, key, &version)?;
         if let Some(old) = old {
             self.tables.log.remove((dom, old.item.seq))?;
             let same = old.item.version.deleted == version.deleted && old.item.version.value == version.value;
             // Nothing is lost when the same value was written twice.
             if !same {
-                let reason = match &old.item.version {
+                let reason = reason.unwrap_or(match &old.item.version {
                     old if !old.deleted && self.is_family_end(domain, &version) => Reason::ParentDeleted,
                     old if are_conflict(&version, old) => Reason::Conflict,
                     _ if version.deleted => Reason::Deleted,
                     _ => Reason::Replaced,
-                };
+                });
                 let past = PastRow {
                     reason,
                     at: now,
@@ -377,7 +490,6 @@ impl<'t> Tx<'t> {
                 self.set_aside(domain, key, &past)?;
             }
         }
-        self.settle_conflicts(domain, key, &version)?;
         self.tables.log.insert((dom, seq), tables::number(key))?;
         let row = ItemRow { item: Item { key: name, version, seq, from }, received: now };
         let row = row.encode(Place { dom, key }, &mut |device| self.tables.intern(device))?;
@@ -387,13 +499,13 @@ impl<'t> Tx<'t> {
 
     /// Keeps a version that lost against `winner` on arrival. Whether it was
     /// not kept before.
-    fn keep_loser(
+    pub(crate) fn keep_loser(
         &mut self,
         domain: DomainId,
         loser: Record,
         reason: Reason,
         winner: Stamp,
-        from: DeviceId,
+        from: Option<DeviceId>,
         now: UnixMillis,
     ) -> Result<bool, ReadError> {
         let key = item::key_hash(domain, &loser.key);
@@ -408,14 +520,7 @@ impl<'t> Tx<'t> {
                 return Ok(false);
             }
         }
-        let past = PastRow {
-            reason,
-            at: now,
-            by: winner,
-            from: Some(from),
-            version: loser.version,
-            value: loser.value,
-        };
+        let past = PastRow { reason, at: now, by: winner, from, version: loser.version, value: loser.value };
         self.domain(domain)?.dirty = true;
         self.dirty = true;
         self.set_aside(domain, key, &past)?;
@@ -452,12 +557,28 @@ impl<'t> Tx<'t> {
             }
         }
         for (number, past) in settled {
-            let past = PastRow { reason: Reason::Settled, ..past };
-            let row = past.encode(place, &mut |device| self.tables.intern(device))?;
-            self.tables.history.insert((dom, tables::number(key), number), row.as_slice())?;
-            self.tables.conflicts.remove((dom, number))?;
+            self.settle_conflict(domain, key, number, past)?;
+        }
+        Ok(())
+    }
+
+    /// Takes one open conflict off the list.
+    pub(crate) fn settle_conflict(
+        &mut self,
+        domain: DomainId,
+        key: KeyHash,
+        number: u64,
+        past: PastRow,
+    ) -> Result<(), ReadError> {
+        let dom = self.domain(domain)?.dom;
+        let past = PastRow { reason: Reason::Settled, ..past };
+        let row = past.encode(Place { dom, key }, &mut |device| self.tables.intern(device))?;
+        self.tables.history.insert((dom, tables::number(key), number), row.as_slice())?;
+        if self.tables.conflicts.remove((dom, number))?.is_some() {
             let open = self.domain(domain)?;
             open.row.conflicts = open.row.conflicts.saturating_sub(1);
+            open.dirty = true;
+            self.dirty = true;
         }
         Ok(())
     }
@@ -466,12 +587,12 @@ impl<'t> Tx<'t> {
     fn set_aside(&mut self, domain: DomainId, key: KeyHash, past: &PastRow) -> Result<(), ReadError> {
         let open = self.domain(domain)?;
         open.row.past += 1;
-        open.row.conflicts += u64::from(past.reason == Reason::Conflict);
+        open.row.conflicts += u64::from(past.reason.is_open());
         let (dom, number) = (open.dom, open.row.past);
         let place = Place { dom, key };
         let row = past.encode(place, &mut |device| self.tables.intern(device))?;
         self.tables.history.insert((dom, tables::number(key), number), row.as_slice())?;
-        if past.reason == Reason::Conflict {
+        if past.reason.is_open() {
             self.tables.conflicts.insert((dom, number), tables::number(key))?;
         }
         let gone = self.tables.prune_past(dom, key, past.at)?;
@@ -546,7 +667,7 @@ pub(crate) struct Joined {
 
 /// Whether two versions of a record differ and the greater one was written
 /// without seeing the other.
-fn are_conflict(a: &Version, b: &Version) -> bool {
+pub(crate) fn are_conflict(a: &Version, b: &Version) -> bool {
     let (winner, loser) = if a > b { (a, b) } else { (b, a) };
     !winner.knew(loser) && (winner.deleted != loser.deleted || winner.value != loser.value)
 }

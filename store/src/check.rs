@@ -10,9 +10,10 @@ use kinsync_protocol::sums::Summary;
 
 use crate::apply::{EPOCHS_MAX, places};
 use crate::error::ReadError;
-use crate::rows::{DomainRow, Reason};
+use crate::rows::DomainRow;
 use crate::snapshot::StoreSnapshot;
 use crate::tables;
+use crate::waiting::Waiting;
 
 /// Faults listed in one report; the rest is counted.
 const FAULTS_MAX: usize = 100;
@@ -128,6 +129,7 @@ impl StoreSnapshot {
         }
         self.check_indexes(dom, row, (all, live), &sums, &log, report)?;
         self.check_past(dom, row, report)?;
+        self.check_waiting(dom, row, report)?;
         self.check_epochs(dom, row, report)
     }
 
@@ -200,7 +202,7 @@ impl StoreSnapshot {
                 Err(ReadError::Damaged { what }) => report.note(domain, Some(key), what),
                 Err(error) => return Err(error),
                 Ok(past) => {
-                    if past.reason == Reason::Conflict {
+                    if past.reason.is_open() {
                         conflicts.insert((number, key));
                     }
                     let right = past.value.as_deref().map(item::value_hash);
@@ -230,6 +232,39 @@ impl StoreSnapshot {
         Ok(())
     }
 
+    fn check_waiting(&self, dom: u32, row: &DomainRow, report: &mut Report) -> Result<(), ReadError> {
+        let domain = row.id;
+        let mut marks: BTreeMap<KeyHash, Waiting> = BTreeMap::new();
+        for mark in self.view.waiting.range(tables::all_items(dom))? {
+            let (place, mark) = mark?;
+            let key = tables::key_hash(place.value().1);
+            match Waiting::decode(mark.value()) {
+                Ok(mark) => drop(marks.insert(key, mark)),
+                Err(error) => report.note(domain, Some(key), error.to_string()),
+            }
+        }
+        if row.waiting != marks.len() as u64 {
+            let count = marks.len();
+            report.note(domain, None, format!("{} waiting records are counted, {count} marked", row.waiting));
+        }
+        let rules = self.rules.get(domain).filter(|_| row.rules == self.rules.revision(domain));
+        let Some(rules) = rules else { return Ok(()) };
+        for item in self.view.items.range(tables::all_items(dom))? {
+            let (place, bytes) = item?;
+            let key = tables::key_hash(place.value().1);
+            let Ok(item) = self.decode_item(dom, key, bytes.value()) else { continue };
+            let value = self.view.records.get(tables::record_key(dom, &item.item.key).as_slice())?;
+            let right = value.and_then(|value| rules.waiting(value.value()?));
+            if marks.remove(&key) != right {
+                report.note(domain, Some(key), "the mark of a waiting record does not fit it");
+            }
+        }
+        for key in marks.into_keys() {
+            report.note(domain, Some(key), "a waiting record that is not there");
+        }
+        Ok(())
+    }
+
     fn check_epochs(&self, dom: u32, row: &DomainRow, report: &mut Report) -> Result<(), ReadError> {
         let (mut rows, mut last) = (0, 0);
         for epoch in self.view.epochs.range(tables::all_numbers(dom))? {
@@ -248,18 +283,25 @@ impl StoreSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use redb::ReadableTable;
 
+    use super::BTreeMap;
     use crate::Store;
     use crate::apply::Tx;
     use crate::tests::platter::{created, start};
     use crate::tests::world::*;
-    use crate::{Job, Report};
+    use crate::{Job, Report, Rules};
 
     /// Breaks one thing in a sound store. What the check says.
     fn after(break_one: impl FnOnce(&mut Tx<'_>) + Send + 'static) -> Report {
         let (here, there) = (created(PHONE), created(LAPTOP));
         let (phone, laptop): (Store, Store) = (start(&here), start(&there));
+        let check = |_: u32, body: &[u8]| if body == b"odd" { Err("odd".to_owned()) } else { Ok(()) };
+        let rules = Rules { check: Some(Arc::new(check)), ..Rules::default() };
+        phone.set_rules(BTreeMap::from([(notes(), rules)]));
+        put(&phone, "odd", "odd", NOW);
         for n in 0..30 {
             put(&phone, &format!("n{n}"), "phone", NOW);
             put(&laptop, &format!("n{n}"), "laptop", later(n));
@@ -296,6 +338,7 @@ mod tests {
         without_first!(history);
         without_first!(conflicts);
         without_first!(epochs);
+        without_first!(waiting);
 
         macro_rules! altered {
             ($field:ident, $at:expr) => {{
@@ -316,6 +359,8 @@ mod tests {
         altered!(history, |len| len - 6);
         altered!(domains, |_| 31);
         altered!(domains, |_| 71);
+        altered!(domains, |_| 95);
+        altered!(waiting, |len| len / 2);
         altered!(trust, |len| len / 2);
 
         let report = after(|tx| {

@@ -136,6 +136,18 @@ pub enum WriteError {
         /// The limit.
         limit: usize,
     },
+    /// The record follows a newer schema than this device knows: whoever reads
+    /// only the older shape would write away what the newer one holds.
+    #[error("the record follows schema {found}, this device knows schemas up to {known}")]
+    NewerSchema {
+        /// The schema that the record follows.
+        found: u32,
+        /// The newest one known here.
+        known: u32,
+    },
+    /// A later version of kinsync wrote the record.
+    #[error("a later version of kinsync wrote this record")]
+    NewerValue,
     /// The record that this one belongs to is deleted.
     #[error("the record {parent} that this one belongs to is deleted")]
     ParentDeleted {

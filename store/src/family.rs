@@ -167,7 +167,7 @@ impl Tx<'_> {
                         continue;
                     }
                     let Some(value) = past.value else { continue };
-                    match self.write(children, &key, Some(value), now) {
+                    match self.write_again(children, &key, &value, now) {
                         Ok(_) => restored += 1,
                         // One at the end of time must not keep the others away.
                         Err(Stop::Refused(_)) => continue,

@@ -3,6 +3,7 @@
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::Version;
 use kinsync_protocol::stamp::{Stamp, UnixMillis};
+use kinsync_protocol::value;
 use redb::ReadableTable;
 
 use crate::apply::{Tx, resolve};
@@ -31,12 +32,20 @@ pub struct Past {
     pub from: Option<DeviceId>,
     /// The version itself.
     pub version: Version,
+    /// The length of the application's value; 0 for a tombstone.
+    pub bytes: u64,
+}
+
+/// The application's part of a stored value; all of one that cannot be read.
+pub(crate) fn body(stored: &[u8]) -> &[u8] {
+    value::body(stored).unwrap_or(stored)
 }
 
 impl Past {
     pub(crate) fn new(number: u64, row: PastRow) -> (Self, Option<Vec<u8>>) {
         let PastRow { reason, at, by, from, version, value } = row;
-        (Self { number, reason, at, by, from, version }, value)
+        let bytes = value.as_deref().map_or(0, |stored| body(stored).len() as u64);
+        (Self { number, reason, at, by, from, version, bytes }, value)
     }
 }
 
@@ -62,7 +71,7 @@ impl Tables<'_> {
         let mut conflicts = 0;
         for (place, reason) in old.into_iter().take(all.saturating_sub(PAST_VERSIONS)) {
             self.history.remove(place)?;
-            if reason == Reason::Conflict {
+            if reason.is_open() {
                 self.conflicts.remove((dom, place.2))?;
                 conflicts += 1;
             }

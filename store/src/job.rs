@@ -10,10 +10,12 @@ use kinsync_protocol::limits::VALUE_BYTES_MAX;
 use kinsync_protocol::record::{Key, Version};
 use kinsync_protocol::snapshot::Batch;
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
+use kinsync_protocol::value;
 use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
+use crate::history::body;
 
 /// Bytes of a domain's name. Long enough for a reversed host name and a path.
 pub const DOMAIN_NAME_BYTES_MAX: usize = 128;
@@ -73,6 +75,7 @@ impl Job<Version> {
     ///
     /// # Errors
     /// [`WriteError::ValueTooLarge`], [`WriteError::NoLaterStamp`],
+    /// [`WriteError::NewerSchema`], [`WriteError::NewerValue`],
     /// [`WriteError::ParentDeleted`], [`WriteError::TooManyDomains`].
     pub fn put(domain: DomainId, key: Key, value: Vec<u8>, now: UnixMillis) -> Self {
         let bytes = value.len();
@@ -114,14 +117,56 @@ impl Job<Version> {
     }
 }
 
+/// A live record that is about to be written over.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Its version.
+    pub version: &'a Version,
+    /// The number of the schema that its value follows.
+    pub schema: u32,
+    /// The application's value.
+    pub value: &'a [u8],
+}
+
+impl<E: Send + 'static> Job<Result<Version, E>> {
+    /// Writes what `edit` makes of the live record that stands when the job's
+    /// turn comes, or of none. What `edit` refuses changes nothing and comes
+    /// back as it is.
+    ///
+    /// # Errors
+    /// Those of [`Job::put`].
+    pub fn edit(
+        domain: DomainId,
+        key: Key,
+        now: UnixMillis,
+        edit: impl FnOnce(Option<Standing<'_>>) -> Result<Vec<u8>, E> + Send + 'static,
+    ) -> Self {
+        Self::new(move |tx| {
+            tx.check_known(domain, &key)?;
+            let version = tx.item(domain, &key)?.map(|row| row.item.version);
+            let stored = tx.value(domain, &key)?;
+            let opened = stored.as_deref().and_then(|stored| value::open(stored).ok());
+            let standing = version.as_ref().zip(opened.as_ref()).map(|(version, opened)| Standing {
+                version,
+                schema: opened.header.schema,
+                value: opened.body,
+            });
+            let value = match edit(standing) {
+                Ok(value) => value,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            check_value(&value)?;
+            tx.write(domain, &key, Some(value), now).map(Ok)
+        })
+    }
+}
+
 impl Job<PutMany> {
     /// Writes the values that differ from those that stand. One transaction:
     /// all or none.
     ///
     /// # Errors
-    /// [`WriteError::ValueTooLarge`], [`WriteError::NoLaterStamp`] or
-    /// [`WriteError::ParentDeleted`] for any of them,
-    /// [`WriteError::TooManyDomains`].
+    /// Those of [`Job::put`] for any of them.
     pub fn put_many(domain: DomainId, records: Vec<(Key, Vec<u8>)>, now: UnixMillis) -> Self {
         let bytes = records.iter().map(|(_, value)| value.len()).sum();
         let mut job = Self::new(move |tx| {
@@ -129,13 +174,15 @@ impl Job<PutMany> {
             for (key, value) in &records {
                 check_value(value)?;
                 tx.check_parent(domain, key)?;
+                tx.check_known(domain, key)?;
                 if tx.item(domain, key)?.is_some_and(|old| old.item.version.stamp.time >= Hlc::MAX) {
                     return Err(Stop::Refused(WriteError::NoLaterStamp));
                 }
             }
             let mut counts = PutMany::default();
             for (key, value) in records {
-                if tx.value(domain, &key)?.as_ref() == Some(&value) {
+                let standing = tx.value(domain, &key)?;
+                if standing.is_some_and(|stored| body(&stored) == value) {
                     counts.equal += 1;
                 } else {
                     tx.write(domain, &key, Some(value), now)?;

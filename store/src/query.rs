@@ -7,9 +7,10 @@ use kinsync_protocol::item;
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::snapshot::Snapshot;
 use kinsync_protocol::stamp::UnixMillis;
+use kinsync_protocol::value;
 
 use crate::error::ReadError;
-use crate::history::Past;
+use crate::history::{Past, body};
 use crate::rows::DomainRow;
 use crate::snapshot::StoreSnapshot;
 use crate::tables;
@@ -25,6 +26,22 @@ pub struct Listed {
     pub received: UnixMillis,
     /// The device that delivered it; `None` for a local write.
     pub from: Option<DeviceId>,
+    /// The length of the application's value.
+    pub bytes: u64,
+}
+
+/// A live record as applications see it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Live {
+    /// Its key.
+    pub key: Key,
+    /// Its version.
+    pub version: Version,
+    /// The number of the schema that the value follows; 0 if it cannot be
+    /// read.
+    pub schema: u32,
+    /// The application's value; all that is stored if it cannot be read.
+    pub value: Vec<u8>,
 }
 
 /// How much a domain holds.
@@ -40,6 +57,8 @@ pub struct DomainCounts {
     pub tombstones: u64,
     /// Conflicts whose losers are kept.
     pub conflicts: u64,
+    /// Live records that this device cannot use yet.
+    pub waiting: u64,
 }
 
 /// A version in history with its value.
@@ -47,7 +66,7 @@ pub struct DomainCounts {
 pub struct PastVersion {
     /// The version.
     pub past: Past,
-    /// Its value; `None` if it was a deletion.
+    /// The application's value; `None` if it was a deletion.
     pub value: Option<Vec<u8>>,
 }
 
@@ -63,9 +82,16 @@ pub struct Conflict {
 impl StoreSnapshot {
     /// The live record under a key. A damaged one reads as none, and is
     /// counted.
-    pub fn get(&self, domain: DomainId, key: &Key) -> Result<Option<Record>, ReadError> {
+    pub fn get(&self, domain: DomainId, key: &Key) -> Result<Option<Live>, ReadError> {
         let record = self.record(domain, item::key_hash(domain, key))?;
-        Ok(record.filter(|record| !record.version.deleted))
+        let Some(Record { key, version, value: Some(stored) }) = record else { return Ok(None) };
+        Ok(Some(match value::open(&stored) {
+            Ok(opened) => {
+                let (schema, value) = (opened.header.schema, opened.body.to_vec());
+                Live { key, version, schema, value }
+            }
+            Err(_) => Live { key, version, schema: 0, value: stored },
+        }))
     }
 
     /// Up to `limit` live records after `after` whose key starts with
@@ -91,8 +117,10 @@ impl StoreSnapshot {
         for key in keys {
             let row = self.item_row(dom, item::key_hash(domain, &key))?;
             let row = row.ok_or_else(|| ReadError::damaged("a record without an item"))?;
+            let value = self.view.records.get(tables::record_key(dom, &key).as_slice())?;
+            let bytes = value.map_or(0, |value| value.value().map_or(0, |stored| body(stored).len() as u64));
             let (version, from) = (row.item.version, row.item.from);
-            listed.push(Listed { key, version, received: row.received, from });
+            listed.push(Listed { key, version, received: row.received, from, bytes });
         }
         Ok(listed)
     }
@@ -150,6 +178,7 @@ impl StoreSnapshot {
         let hash = item::key_hash(domain, key);
         let Some(row) = self.view.history.get((dom, tables::number(hash), number))? else { return Ok(None) };
         let (past, value) = Past::new(number, self.decode_past(dom, hash, row.value())?);
+        let value = value.map(|stored| body(&stored).to_vec());
         Ok(Some(PastVersion { past, value }))
     }
 
@@ -181,6 +210,7 @@ impl StoreSnapshot {
                 live: row.live,
                 tombstones: row.summary.items.saturating_sub(row.live),
                 conflicts: row.conflicts,
+                waiting: self.count_waiting(&row),
             });
         }
         counts.sort_by(|a, b| {

@@ -6,18 +6,21 @@
 //! stands and neither opens a new conflict.
 
 use kinsync_protocol::id::DomainId;
+use kinsync_protocol::item;
+use kinsync_protocol::limits::VALUE_BYTES_MAX;
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::stamp::UnixMillis;
+use kinsync_protocol::value::{self, Header};
 
 use crate::apply::{Stop, Tx};
 use crate::error::WriteError;
 use crate::job::{Job, check_value};
-use crate::rows::{PastRow, Reason};
+use crate::rows::PastRow;
 
 impl Tx<'_> {
     /// The loser `number` of an open conflict of `key`.
     fn loser(&mut self, domain: DomainId, key: &Key, number: u64) -> Result<PastRow, Stop> {
-        let past = self.past(domain, key, number)?.filter(|past| past.reason == Reason::Conflict);
+        let past = self.past(domain, key, number)?.filter(|past| past.reason.is_open());
         past.ok_or(Stop::Refused(WriteError::NotFound))
     }
 
@@ -46,6 +49,24 @@ impl Tx<'_> {
         self.replace(domain, Some(standing), record, None, now)?;
         Ok(version)
     }
+
+    /// Takes the conflict off the list here, if the decision has not.
+    fn settled(&mut self, domain: DomainId, key: &Key, number: u64) -> Result<(), Stop> {
+        match self.past(domain, key, number)? {
+            Some(past) if past.reason.is_open() => {
+                Ok(self.settle_conflict(domain, item::key_hash(domain, key), number, past)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is stored of a decision, as a policy that joins nothing stores it.
+    fn decided(&self, domain: DomainId, body: &[u8]) -> Result<Vec<u8>, Stop> {
+        let schema = self.rules.get(domain).map_or(1, |rules| rules.schema);
+        value::wrap(&Header::new(schema), body).map_err(|_| {
+            Stop::Refused(WriteError::ValueTooLarge { bytes: body.len(), limit: VALUE_BYTES_MAX })
+        })
+    }
 }
 
 impl Job<Version> {
@@ -59,7 +80,9 @@ impl Job<Version> {
     pub fn take(domain: DomainId, key: Key, number: u64, now: UnixMillis) -> Self {
         Self::new(move |tx| {
             let loser = tx.loser(domain, &key, number)?;
-            tx.decide(domain, &key, &loser.version, loser.value, now)
+            let version = tx.decide(domain, &key, &loser.version, loser.value, now)?;
+            tx.settled(domain, &key, number)?;
+            Ok(version)
         })
     }
 
@@ -70,8 +93,15 @@ impl Job<Version> {
     pub fn dismiss(domain: DomainId, key: Key, number: u64, now: UnixMillis) -> Self {
         Self::new(move |tx| {
             let loser = tx.loser(domain, &key, number)?;
-            let value = tx.value(domain, &key)?;
-            tx.decide(domain, &key, &loser.version, value, now)
+            let standing = tx.item(domain, &key)?.ok_or(Stop::Refused(WriteError::NotFound))?.item.version;
+            let version = if standing.knew(&loser.version) {
+                standing
+            } else {
+                let value = tx.value(domain, &key)?;
+                tx.decide(domain, &key, &loser.version, value, now)?
+            };
+            tx.settled(domain, &key, number)?;
+            Ok(version)
         })
     }
 
@@ -96,7 +126,11 @@ impl Job<Version> {
             if tx.item(domain, &key)?.is_some_and(|row| row.item.version != standing) {
                 return Err(Stop::Refused(WriteError::Changed));
             }
-            tx.decide(domain, &key, &loser.version, Some(value), now)
+            tx.check_known(domain, &key)?;
+            let stored = tx.decided(domain, &value)?;
+            let version = tx.decide(domain, &key, &loser.version, Some(stored), now)?;
+            tx.settled(domain, &key, number)?;
+            Ok(version)
         });
         job.bytes = bytes;
         job

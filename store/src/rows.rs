@@ -35,21 +35,27 @@ pub(crate) struct DomainRow {
     pub(crate) past: u64,
     /// How many conflicts are listed.
     pub(crate) conflicts: u64,
+    /// How many records are marked as waiting.
+    pub(crate) waiting: u64,
+    /// The revision of the rules that those marks follow; 0 for none.
+    pub(crate) rules: u64,
 }
 
 impl DomainRow {
     pub(crate) fn new(id: DomainId) -> Self {
-        Self { id, head: 0, live: 0, summary: Summary::EMPTY, past: 0, conflicts: 0 }
+        Self { id, head: 0, live: 0, summary: Summary::EMPTY, past: 0, conflicts: 0, waiting: 0, rules: 0 }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(88);
+        let mut bytes = Vec::with_capacity(104);
         bytes.extend_from_slice(&self.id.0);
         bytes.extend_from_slice(&self.head.to_be_bytes());
         bytes.extend_from_slice(&self.live.to_be_bytes());
         bytes.extend_from_slice(&self.summary.to_bytes());
         bytes.extend_from_slice(&self.past.to_be_bytes());
         bytes.extend_from_slice(&self.conflicts.to_be_bytes());
+        bytes.extend_from_slice(&self.waiting.to_be_bytes());
+        bytes.extend_from_slice(&self.rules.to_be_bytes());
         bytes
     }
 
@@ -62,6 +68,8 @@ impl DomainRow {
             summary: Summary::from_bytes(&row.array()?),
             past: row.u64()?,
             conflicts: row.u64()?,
+            waiting: row.u64()?,
+            rules: row.u64()?,
         })
     }
 }
@@ -108,6 +116,12 @@ pub enum Reason {
     /// It lost against a version whose author had not seen it, or was replaced
     /// by one.
     Conflict,
+    /// It is part of the version that was made of it and another one, or
+    /// stands as a record of its own.
+    Merged,
+    /// It was made into another version together with one that was written
+    /// apart, and not all of it is in there.
+    Overruled,
     /// Its record was deleted with the record that it belongs to.
     ParentDeleted,
     /// It lost a conflict that was decided since.
@@ -115,13 +129,20 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [(u8, Self); 5] = [
+    const ALL: [(u8, Self); 7] = [
         (0, Self::Replaced),
         (1, Self::Deleted),
         (2, Self::Conflict),
         (3, Self::ParentDeleted),
+        (4, Self::Merged),
         (5, Self::Settled),
+        (6, Self::Overruled),
     ];
+
+    /// Whether the version is listed as a conflict that is open.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Self::Conflict | Self::Overruled)
+    }
 
     fn encode(self) -> u8 {
         let (number, _) = Self::ALL.into_iter().find(|(_, reason)| *reason == self).expect("all are listed");

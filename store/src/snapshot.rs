@@ -17,6 +17,7 @@ use redb::ReadTransaction;
 use crate::apply::resolve;
 use crate::error::ReadError;
 use crate::rows::{DomainRow, ItemRow, PastRow, Place, decode_cursor};
+use crate::rules::RuleSet;
 use crate::tables::{self, View};
 
 /// One consistent view of the store.
@@ -28,6 +29,7 @@ pub struct StoreSnapshot {
     /// The device that owns the store.
     pub(crate) device: DeviceId,
     devices: RefCell<BTreeMap<u32, DeviceId>>,
+    pub(crate) rules: Arc<RuleSet>,
     damaged: Arc<AtomicU64>,
     _transaction: ReadTransaction,
 }
@@ -42,10 +44,11 @@ impl StoreSnapshot {
     pub(crate) fn new(
         transaction: ReadTransaction,
         device: DeviceId,
+        rules: Arc<RuleSet>,
         damaged: Arc<AtomicU64>,
     ) -> Result<Self, ReadError> {
         let view = View::open(&transaction)?;
-        Ok(Self { view, device, devices: RefCell::default(), damaged, _transaction: transaction })
+        Ok(Self { view, device, devices: RefCell::default(), rules, damaged, _transaction: transaction })
     }
 
     /// The local number of a domain, if it was ever written to.

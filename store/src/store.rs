@@ -112,7 +112,9 @@ impl Store {
     pub fn snapshot(&self) -> Result<StoreSnapshot, ReadError> {
         let database = self.core.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(ReadError::Closed)?;
-        StoreSnapshot::new(database.database.begin_read()?, self.core.device, Arc::clone(&self.core.damaged))
+        let core = &self.core;
+        let damaged = Arc::clone(&core.damaged);
+        StoreSnapshot::new(database.database.begin_read()?, core.device, core.rules(), damaged)
     }
 
     /// Reads within a snapshot, behind a fence: damage in the file that makes
@@ -196,7 +198,8 @@ impl Store {
     }
 
     /// Says what is to know of domains, instead of all that was said before.
-    /// Holds for every job that has not begun.
+    /// Holds for every job that has not begun; [`Job::recheck`] brings the
+    /// records that are there already up to it.
     pub fn set_rules(&self, rules: BTreeMap<DomainId, Rules>) {
         self.core.set_rules(RuleSet::new(rules));
     }

@@ -78,6 +78,9 @@ tables! {
     history, HISTORY: (u32, u128, u64) => &'static [u8];
     /// (dom, history number) → key hash, for the losers of conflicts.
     conflicts, CONFLICTS: (u32, u64) => u128;
+    /// (dom, key hash) → [`crate::Waiting`], for records that cannot be used
+    /// here yet.
+    waiting, WAITING: (u32, u128) => &'static [u8];
     /// Device id → its row of the trust view.
     trust, TRUST: &'static [u8; 32] => &'static [u8];
     /// Number → an accepted trust statement. Append only.
@@ -95,7 +98,7 @@ tables! {
     draft_texts, DRAFT_TEXTS: &'static [u8] => &'static [u8];
 }
 
-/// All keys of a domain in [`ITEMS`].
+/// All keys of a domain in [`ITEMS`] or [`WAITING`].
 pub(crate) fn all_items(dom: u32) -> RangeInclusive<(u32, u128)> {
     (dom, 0)..=(dom, u128::MAX)
 }

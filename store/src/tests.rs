@@ -11,5 +11,6 @@ pub(crate) mod platter;
 mod power;
 mod resolve;
 mod restore;
+mod rules;
 mod trash;
 pub(crate) mod world;

@@ -114,7 +114,7 @@ impl Tx<'_> {
         let value = past.value.ok_or(Stop::Refused(WriteError::NotFound))?;
         let deleted = self.item(domain, key)?.is_some_and(|row| row.item.version.deleted);
         let since = self.last_live(domain, key)?.map(|(_, last)| last.version).unwrap_or(past.version);
-        let version = self.write(domain, key, Some(value), now)?;
+        let version = self.write_again(domain, key, &value, now)?;
         let children = if deleted { self.restore_children(domain, key, &since, now)? } else { 0 };
         Ok((version, children))
     }

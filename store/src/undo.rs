@@ -119,9 +119,9 @@ impl Job<Undone> {
             let mut undone = Undone { next, ..Undone::default() };
             for key in received {
                 let one = match tx.undo_one(domain, &key, peer, now) {
-                    Err(Stop::Refused(WriteError::NoLaterStamp | WriteError::ParentDeleted { .. })) => {
-                        Undone { left: 1, ..Undone::default() }
-                    }
+                    Err(Stop::Refused(
+                        WriteError::NewerValue | WriteError::NoLaterStamp | WriteError::ParentDeleted { .. },
+                    )) => Undone { left: 1, ..Undone::default() },
                     one => one?,
                 };
                 undone.restored += one.restored;

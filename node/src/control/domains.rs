@@ -6,8 +6,7 @@ use kinsync_protocol::declaration::{Declaration, Scope, check_set};
 use kinsync_protocol::id::DomainId;
 use kinsync_protocol::limits::DOMAINS_MAX;
 use kinsync_protocol::record::Key;
-use kinsync_protocol::value;
-use kinsync_store::{DomainCounts, Job, StoreSnapshot, WriteError};
+use kinsync_store::{DomainCounts, Job, Live, StoreSnapshot, WriteError};
 use tokio::sync::mpsc;
 
 use super::{Control, Shared, open::blocking};
@@ -127,9 +126,8 @@ impl Control {
                     let page = snapshot.list(domain.id(), "", from.as_ref(), PAGE)?;
                     let mut looked = Vec::new();
                     for row in &page {
-                        let record = snapshot.get(domain.id(), &row.key)?;
-                        let Some(stored) = record.and_then(|record| record.value) else { continue };
-                        looked.push((row.key.clone(), misfit(&domain, &stored)));
+                        let Some(live) = snapshot.get(domain.id(), &row.key)? else { continue };
+                        looked.push((row.key.clone(), misfit(&domain, &live)));
                     }
                     Ok((page.last().filter(|_| page.len() == PAGE).map(|row| row.key.clone()), looked))
                 })
@@ -252,14 +250,14 @@ fn reload(shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Why a stored value does not fit; one that a newer device wrote fits none.
-fn misfit(domain: &Domain, stored: &[u8]) -> Option<String> {
-    match value::open(stored) {
-        Err(error) => Some(format!("it cannot be read: {error}")),
-        Ok(opened) if opened.header.schema > domain.declaration.schema => {
-            Some(format!("it has schema {}, newer than {}", opened.header.schema, domain.declaration.schema))
+/// Why a record does not fit; one that a newer device wrote fits none.
+fn misfit(domain: &Domain, live: &Live) -> Option<String> {
+    match live.schema {
+        0 => Some("a newer kinsync wrote it".to_owned()),
+        schema if schema > domain.declaration.schema => {
+            Some(format!("it has schema {schema}, newer than {}", domain.declaration.schema))
         }
-        Ok(opened) => domain.check(opened.body).err(),
+        _ => domain.check(&live.value).err(),
     }
 }
 

@@ -88,7 +88,7 @@ impl Control {
         Ok(GetAnswer {
             version: version_name(record.version.stamp),
             mtime: moment(record.version.stamp),
-            value: record.value.unwrap_or_default().into(),
+            value: record.value.into(),
         })
     }
 
@@ -122,7 +122,7 @@ impl Control {
             .map(|row| ListRow {
                 id: row.key.as_str().to_owned(),
                 mtime: moment(row.version.stamp),
-                bytes: row.version.bytes.into(),
+                bytes: row.bytes,
             })
             .collect();
         Ok(ListAnswer { rows, next })
@@ -136,12 +136,12 @@ impl Control {
         if versions.is_empty() {
             return Err(place.missing(false));
         }
-        let row = |(version, kind, _): (Version, HistoryKind, Option<u64>)| HistoryRow {
+        let row = |(version, kind, _, bytes): Had| HistoryRow {
             version: version_name(version.stamp),
             at: moment(version.stamp),
             device: version.stamp.device.to_string(),
             name: self.device_name(version.stamp.device),
-            bytes: (!version.deleted).then_some(version.bytes.into()),
+            bytes: (!version.deleted).then_some(bytes),
             kind,
         };
         Ok(HistoryRows { rows: versions.into_iter().map(row).collect() })
@@ -156,7 +156,7 @@ impl Control {
         }
         let named: Vec<_> = versions
             .into_iter()
-            .map(|(version, kind, number)| (version_name(version.stamp), (version.deleted, kind, number)))
+            .map(|(version, kind, number, _)| (version_name(version.stamp), (version.deleted, kind, number)))
             .collect();
         let chosen = version::choose(version, &named).map_err(|failure| {
             failure.hint(format!(
@@ -181,22 +181,23 @@ impl Control {
 
     /// The current version, if there is one, and those in history with their
     /// numbers.
-    async fn versions(&self, place: &Place) -> Result<Vec<(Version, HistoryKind, Option<u64>)>, Failure> {
+    async fn versions(&self, place: &Place) -> Result<Vec<Had>, Failure> {
         use kinsync_protocol::snapshot::Snapshot as _;
 
         let (domain, key) = (place.domain.id(), place.key.clone());
         let read = move |snapshot: &StoreSnapshot| {
             let mut versions = Vec::new();
             if let Some(item) = snapshot.item(domain, item::key_hash(domain, &key))? {
-                versions.push((item.version, HistoryKind::Current, None));
+                let bytes = snapshot.get(domain, &key)?.map_or(0, |live| live.value.len() as u64);
+                versions.push((item.version, HistoryKind::Current, None, bytes));
             }
             for past in snapshot.history(domain, &key)? {
                 let kind = match past.reason {
-                    Reason::Replaced => HistoryKind::Replaced,
+                    Reason::Replaced | Reason::Merged => HistoryKind::Replaced,
                     Reason::Deleted | Reason::ParentDeleted => HistoryKind::Deleted,
-                    Reason::Conflict | Reason::Settled => HistoryKind::LostConflict,
+                    Reason::Conflict | Reason::Overruled | Reason::Settled => HistoryKind::LostConflict,
                 };
-                versions.push((past.version, kind, Some(past.number)));
+                versions.push((past.version, kind, Some(past.number), past.bytes));
             }
             Ok(versions)
         };
@@ -235,6 +236,10 @@ impl Control {
     }
 }
 
+/// A version, what became of it, its number in history, and how long its value
+/// is.
+type Had = (Version, HistoryKind, Option<u64>, u64);
+
 type Changed = Vec<(Key, Vec<u8>)>;
 
 /// Counts what `records` would change, and keeps what would.
@@ -246,7 +251,7 @@ fn compare(
     let (mut counts, mut changed) = (Counts::default(), Vec::new());
     for (key, value) in records {
         match snapshot.get(domain, &key)? {
-            Some(record) if record.value.as_ref() == Some(&value) => {
+            Some(record) if record.value == value => {
                 counts.unchanged += 1;
                 continue;
             }

@@ -194,7 +194,7 @@ fn read_store(snapshot: &StoreSnapshot) -> Result<Known, ReadError> {
                 known.more = true;
                 break;
             }
-            if let Some(value) = snapshot.get(declarations, &row.key)?.and_then(|record| record.value) {
+            if let Some(value) = snapshot.get(declarations, &row.key)?.map(|live| live.value) {
                 known.records.insert(row.key.as_str().to_owned(), value);
             }
         }

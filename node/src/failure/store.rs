@@ -90,6 +90,13 @@ impl From<WriteError> for Failure {
                 format!("There are {limit} domains already, as many as two devices can share."),
             )
             .hint("Put the records into a domain that exists:  kinsync status"),
+            WriteError::NewerSchema { found, known } => Self::new(
+                Kind::Incompatible,
+                format!("The record follows schema {found}, this device knows schemas up to {known}."),
+            )
+            .hint("Update the application on this device, or the declaration of the domain."),
+            WriteError::NewerValue => Self::new(Kind::Incompatible, "A newer kinsync wrote this record.")
+                .hint("Update this device."),
             WriteError::ParentDeleted { parent } => Self::new(
                 Kind::ParentDeleted,
                 format!("The record \"{parent}\" that this one belongs to is deleted."),

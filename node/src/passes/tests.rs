@@ -59,7 +59,7 @@ fn put(device: &Device, key: &str, value: &str) {
 
 fn value(device: &Device, key: &str) -> Option<String> {
     let record = device.store.read(|s| s.get(messages(), &Key::new(key).unwrap())).unwrap();
-    record.and_then(|record| record.value).map(|value| String::from_utf8(value).unwrap())
+    record.map(|record| String::from_utf8(record.value).unwrap())
 }
 
 /// A pass that `laptop` opens.

@@ -46,7 +46,7 @@ fn write(store: &Store, domain: DomainId, name: &str, value: &str, now: UnixMill
 
 fn read(store: &Store, domain: DomainId, name: &str) -> Option<String> {
     let record = store.snapshot().unwrap().get(domain, &key(name)).unwrap()?;
-    Some(String::from_utf8(record.value.unwrap()).unwrap())
+    Some(String::from_utf8(record.value).unwrap())
 }
 
 /// All that `store` holds of a domain.

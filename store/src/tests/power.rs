@@ -83,7 +83,7 @@ fn acknowledged_writes_survive_power_cuts() {
             for seq in 1..=cursor {
                 let name = key(&format!("l{:03}", seq - seq % 5));
                 let record = snapshot.get(notes(), &name).unwrap();
-                let stored = record.and_then(|record| record.value).expect("the cursor covers it");
+                let stored = record.map(|record| record.value).expect("the cursor covers it");
                 assert!(u64::from_be_bytes(stored.try_into().unwrap()) >= seq, "seed {seed}");
             }
             acknowledged = cursor;

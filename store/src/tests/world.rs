@@ -88,7 +88,7 @@ pub(crate) fn put(store: &Store, name: &str, value: &str, now: UnixMillis) {
 
 pub(crate) fn get(store: &Store, name: &str) -> Option<String> {
     let record = store.snapshot().unwrap().get(notes(), &key(name)).unwrap()?;
-    Some(String::from_utf8(record.value.unwrap()).unwrap())
+    Some(String::from_utf8(record.value).unwrap())
 }
 
 /// Panics with the faults if there are any.
