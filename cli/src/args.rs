@@ -109,6 +109,12 @@ pub(crate) enum Verb {
     History(Record),
     /// Bring back an earlier version of a record
     Restore(Restore),
+    /// List deleted records, bring one back, or let go of them
+    Trash(Trash),
+    /// List versions that did not know each other, and decide
+    Conflicts(Conflicts),
+    /// Take back what a device has brought
+    Undo(Undo),
     /// Find out what is wrong with this device, its store and its network
     Doctor,
     /// Print what the node did
@@ -414,6 +420,90 @@ pub(crate) struct Restore {
     /// Which version: as `history` shows it, or a beginning that is its alone
     #[arg(value_name = "ID@VERSION")]
     pub(crate) version: String,
+}
+
+/// `kinsync trash`
+#[derive(Args, Debug)]
+pub(crate) struct Trash {
+    /// What to do with it
+    #[command(subcommand)]
+    pub(crate) action: Option<TrashAction>,
+}
+
+/// What can be done with deleted records.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrashAction {
+    /// List deleted records whose last value is still there
+    List {
+        /// Only this kind of record
+        domain: Option<String>,
+    },
+    /// Bring one back, and what was deleted with it
+    Restore {
+        /// The kind of record: characters, chats, settings …
+        domain: String,
+        /// The record's id within its domain
+        id: String,
+    },
+    /// Let go of what deleted records were, on this device and for good
+    Empty {
+        /// Only this kind of record
+        domain: Option<String>,
+        /// Only this record
+        id: Option<String>,
+    },
+}
+
+/// `kinsync conflicts`
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Conflicts {
+    /// What to do with them
+    #[command(subcommand)]
+    pub(crate) action: Option<ConflictsAction>,
+
+    /// Only this kind of record
+    pub(crate) domain: Option<String>,
+}
+
+/// What can be done with conflicts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictsAction {
+    /// List those that nobody has decided
+    List {
+        /// Only this kind of record
+        domain: Option<String>,
+    },
+    /// Show both sides of one
+    Show {
+        /// Its number in the list, or its name in JSON
+        conflict: String,
+    },
+    /// Decide one, for all devices
+    Take {
+        /// Its number in the list, or its name in JSON
+        conflict: String,
+        /// The side that is to stand, or a file with the value; - reads
+        /// standard input
+        #[arg(value_name = "local|remote|FILE|-")]
+        what: String,
+    },
+}
+
+/// `kinsync undo`
+#[derive(Args, Debug)]
+pub(crate) struct Undo {
+    /// The device: a name, four or more letters of the id, or the libp2p id
+    #[arg(long, value_name = "PEER")]
+    pub(crate) received_from: String,
+
+    /// Only what came since: 2h, 3d, or a time such as 2026-11-20T07:30:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+
+    /// Count what came, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// `kinsync log`

@@ -3,6 +3,7 @@
 mod changes;
 mod completions;
 mod config;
+mod conflicts;
 mod del;
 mod doctor;
 mod domains;
@@ -21,6 +22,7 @@ mod restore;
 mod revoke;
 mod status;
 mod sync;
+mod trash;
 mod up;
 mod verify;
 mod version;
@@ -114,6 +116,7 @@ async fn act(run: &Run, verb: Verb) -> Result<()> {
         Verb::Changes(args) => changes::run(run, args).await,
         Verb::Completions(args) => completions::run(run, &args),
         Verb::Config(args) => config::run(run, args).await,
+        Verb::Conflicts(args) => conflicts::run(run, args).await,
         Verb::Del(args) => del::run(run, args).await,
         Verb::Doctor => doctor::run(run).await,
         Verb::Domains(args) => domains::run(run, args).await,
@@ -132,6 +135,8 @@ async fn act(run: &Run, verb: Verb) -> Result<()> {
         Verb::Revoke(args) => revoke::run(run, args).await,
         Verb::Status(args) => status::run(run, &args).await,
         Verb::Sync(args) => sync::run(run, args).await,
+        Verb::Trash(args) => trash::run(run, args).await,
+        Verb::Undo(args) => trash::undo(run, args).await,
         Verb::Up(args) => up::run(run, args).await,
         Verb::Verify(args) => verify::run(run, args).await,
         Verb::Version => version::run(run),

@@ -60,8 +60,13 @@ impl Output {
         if self.json { self.line_json(value) } else { print(&value.text(self.page())) }
     }
 
+    /// What the clock shows.
+    pub(crate) fn now(&self) -> Moment {
+        Clock::system().wall()
+    }
+
     fn page(&self) -> Page {
-        Page { colour: self.colour, now: Clock::system().wall() }
+        Page { colour: self.colour, now: self.now() }
     }
 
     /// Prints one line of a stream as JSON.

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use kinsync::clock::Moment;
 
 /// How long a code may last: shorter, nobody can type it; longer, it is a
 /// password.
@@ -21,6 +22,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let hint = "write seconds, or a time such as 90s or 5m";
     let signed: SignedDuration = text.parse().map_err(|_| hint.to_owned())?;
     Duration::try_from(signed).map_err(|_| hint.to_owned())
+}
+
+/// Reads a moment: `2026-11-20T07:30:11Z`, or a span before `now` as
+/// [`duration`] reads it.
+pub(crate) fn moment(text: &str, now: Moment) -> Result<Moment, String> {
+    let text = text.trim();
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        let at =
+            u64::try_from(at.as_millisecond()).map_err(|_| "there was no kinsync before 1970".to_owned())?;
+        return Ok(Moment(at));
+    }
+    let span = duration(text)
+        .map_err(|_| "write a time such as 2026-11-20T07:30:11Z, or a span such as 2h".to_owned())?;
+    Ok(Moment(now.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))))
 }
 
 /// Reads how long a pairing code lasts.

@@ -26,10 +26,11 @@ use crate::{
     control::Control,
     failure::{Failure, Kind},
     request::{
-        Changes, ConfigGet, ConfigSet, Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove,
-        DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend,
-        HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr,
-        PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, Request, Restore, Revoke, Status, SyncNow,
+        Changes, ConfigGet, ConfigSet, ConflictClaim, ConflictResolve, ConflictShow, ConflictTake, Conflicts,
+        Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove, DomainShow, Domains, Down,
+        DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend, HoldOpen, HoldSave, List, LogTail,
+        PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers,
+        Put, PutMany, Request, Restore, Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo,
         Verify, Version,
     },
 };
@@ -50,6 +51,11 @@ pub fn router(control: Control) -> Router {
     let router = route::<Changes>(router);
     let router = route::<ConfigGet>(router);
     let router = route::<ConfigSet>(router);
+    let router = route::<ConflictClaim>(router);
+    let router = route::<ConflictResolve>(router);
+    let router = route::<ConflictShow>(router);
+    let router = route::<ConflictTake>(router);
+    let router = route::<Conflicts>(router);
     let router = route::<Del>(router);
     let router = route::<Doctor>(router);
     let router = route::<DomainAccept>(router);
@@ -85,6 +91,10 @@ pub fn router(control: Control) -> Router {
     let router = route::<Revoke>(router);
     let router = route::<Status>(router);
     let router = route::<SyncNow>(router);
+    let router = route::<Trash>(router);
+    let router = route::<TrashEmpty>(router);
+    let router = route::<TrashRestore>(router);
+    let router = route::<Undo>(router);
     let router = route::<Verify>(router);
     let router = route::<Version>(router);
     router

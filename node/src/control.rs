@@ -7,6 +7,7 @@
 
 mod changes;
 pub mod command;
+mod conflicts;
 mod doctor;
 mod domains;
 mod drafts;
@@ -19,11 +20,12 @@ mod registry;
 mod select;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod version;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -69,6 +71,7 @@ struct Shared {
     leases: drafts::Leases,
     names: Names,
     registry: Registry,
+    claims: Mutex<conflicts::Leases>,
     storage: Storage,
     /// When this process opened the store.
     opened: Duration,
@@ -163,6 +166,10 @@ impl Control {
     /// A device by its two names.
     pub(crate) fn peer_name(&self, device: DeviceId) -> PeerName {
         PeerName { id: device.to_string(), name: self.shared.names.of(device) }
+    }
+
+    fn claims(&self) -> MutexGuard<'_, conflicts::Leases> {
+        self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> UnixMillis {

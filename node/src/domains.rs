@@ -142,6 +142,19 @@ impl Domains {
         })
     }
 
+    /// How many parents stand above a domain: 0 without any.
+    pub fn depth(&self, id: DomainId) -> usize {
+        let parent = |id| Some(DomainId::of(self.with_id(id)?.declaration.parent.as_deref()?));
+        let mut depth = 0;
+        let mut above = parent(id);
+        // A set of declarations has no cycle; a bound costs nothing.
+        while let Some(id) = above.filter(|_| depth <= self.domains.len()) {
+            depth += 1;
+            above = parent(id);
+        }
+        depth
+    }
+
     /// What to call a domain: its name, or its id if nobody declared it here.
     pub fn shown(&self, id: DomainId) -> String {
         match self.with_id(id) {

@@ -6,6 +6,7 @@
 //! line (which sends the same type).
 
 mod changes;
+mod conflicts;
 mod domains;
 mod holds;
 mod node;
@@ -13,6 +14,7 @@ mod pairing;
 mod peers;
 mod records;
 mod sync;
+mod trash;
 mod value;
 
 use std::future::Future;
@@ -22,6 +24,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{control::Control, failure::Failure};
 
 pub use changes::{CHANGES_WAIT_MAX, ChangeRow, Changes, ChangesAnswer, NOW};
+pub use conflicts::{
+    CLAIM_SECONDS, CLAIM_SECONDS_MAX, CLAIMS_MAX, CONFLICT_ROWS_MAX, Claimed, ClaimedRow, ConflictClaim,
+    ConflictDetail, ConflictField, ConflictResolve, ConflictRow, ConflictRows, ConflictShow, ConflictSide,
+    ConflictTake, Conflicts, Take,
+};
 pub use domains::{
     DomainAccept, DomainAdd, DomainAdded, DomainChange, DomainDetail, DomainInfo, DomainReject, DomainRemove,
     DomainRows, DomainShow, Domains, Misfit,
@@ -47,6 +54,10 @@ pub use records::{
     ListAnswer, ListRow, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, Put, PutItem, PutMany, Restore, Written,
 };
 pub use sync::{SyncNow, SyncOutcome, SyncRow, SyncRows, Verify, VerifyAnswer, VerifyDomain, VerifyPeer};
+pub use trash::{
+    Restored, TRASH_ROWS_MAX, Trash, TrashEmptied, TrashEmpty, TrashRestore, TrashRow, TrashRows, Undo,
+    UndoAnswer,
+};
 pub use value::Value;
 
 /// One operation of a node, the same on every surface.

@@ -26,7 +26,8 @@ pub(crate) async fn run(run: &Run, args: Put) -> Result<()> {
     node.close().await
 }
 
-fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+/// What is in a file, or on standard input.
+pub(super) fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     let mut value = Vec::new();
     match file.filter(|file| *file != Path::new("-")) {
         None => {

@@ -32,6 +32,9 @@ fn the_help_lists_every_verb() {
       changes      Print what changed in a domain, and where to go on
       history      List the versions of a record
       restore      Bring back an earlier version of a record
+      trash        List deleted records, bring one back, or let go of them
+      conflicts    List versions that did not know each other, and decide
+      undo         Take back what a device has brought
       doctor       Find out what is wrong with this device, its store and its
                    network
       log          Print what the node did
@@ -190,7 +193,7 @@ fn the_version_is_one_line_or_one_object() {
     assert_eq!(device.run(["--version"]).stdout, "kinsync VERSION\n");
 }
 
-const VERBS: [&str; 26] = [
+const VERBS: &[&str] = &[
     "init",
     "up",
     "down",
@@ -210,6 +213,9 @@ const VERBS: [&str; 26] = [
     "changes",
     "history",
     "restore",
+    "trash",
+    "conflicts",
+    "undo",
     "doctor",
     "log",
     "config",

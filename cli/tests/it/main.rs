@@ -7,6 +7,7 @@ mod proxy;
 
 mod changes;
 mod codes;
+mod conflicts;
 mod contract;
 mod crash;
 mod demo;
@@ -21,4 +22,5 @@ mod network;
 mod records;
 mod revoking;
 mod traffic;
+mod trash;
 mod usage;

@@ -9,21 +9,39 @@ use serde_json::Value;
 use crate::device::{Device, Ended};
 
 /// A device whose node runs; stopped when the test ends.
-struct Up(Device);
+pub(crate) struct Up(Device);
 
 impl Up {
-    fn new(name: &str) -> Self {
-        let device = Device::named(name);
-        let ended = device.run(["up", "--detach", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
-        assert_eq!(ended.code, 0, "{}", ended.stderr);
-        Self(device)
+    pub(crate) fn new(name: &str) -> Self {
+        let up = Self(Device::named(name));
+        up.up();
+        up
     }
 
-    fn run(&self, words: &[&str]) -> Ended {
+    /// Starts its node, on another port than before.
+    pub(crate) fn up(&self) {
+        let ended = self.0.run(["up", "--detach", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    }
+
+    /// Writes a record.
+    pub(crate) fn put(&self, domain: &str, id: &str, value: &str) {
+        let ended = self.0.run_with(["put", domain, id], value);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    }
+
+    /// The words must succeed.
+    pub(crate) fn must(&self, words: &[&str]) -> String {
+        let ended = self.0.run(words);
+        assert_eq!(ended.code, 0, "{words:?}: {}", ended.all());
+        ended.stdout
+    }
+
+    pub(crate) fn run(&self, words: &[&str]) -> Ended {
         self.0.run(words)
     }
 
-    fn json(&self, words: &[&str]) -> Value {
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
         serde_json::from_str(&self.0.print(words)).expect("one object")
     }
 }
@@ -76,7 +94,7 @@ fn open(host: &Up, words: &[&str]) -> (Talk, String, String) {
     (talk, code, addr)
 }
 
-fn paired() -> (Up, Up) {
+pub(crate) fn paired() -> (Up, Up) {
     let (desktop, laptop) = (Up::new("desktop"), Up::new("laptop"));
     let (mut host, code, addr) = open(&desktop, &["--yes"]);
     let mut joiner = Talk::new(&laptop, &["--json", "pair", &code, "--addr", &addr]);

@@ -1,6 +1,10 @@
 //! Setting a home up, and opening it.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use kinsync_protocol::{id::DomainId, stamp::UnixMillis};
 use kinsync_store::{Commit, Job, OpenError, Options, Store};
@@ -139,6 +143,7 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
         leases: Default::default(),
         names,
         registry,
+        claims: Mutex::default(),
         storage: Storage::new(store),
     };
     Ok(Control { shared: Arc::new(shared), node: None })

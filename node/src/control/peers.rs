@@ -155,6 +155,11 @@ impl Control {
         index.map(|index| registry.swap_remove(index)).ok_or_else(|| Failure::internal("a peer went missing"))
     }
 
+    /// The peer that somebody means, trusted or not.
+    pub(super) async fn known_peer(&self, wanted: &str) -> Result<DeviceId, Failure> {
+        Ok(self.meant(wanted).await?.device)
+    }
+
     /// The trusted peer that somebody means.
     pub(super) async fn trusted_peer(&self, wanted: &str) -> Result<DeviceId, Failure> {
         let entry = self.meant(wanted).await?;
@@ -167,8 +172,12 @@ impl Control {
         Ok(registry.into_iter().filter(|entry| !entry.is_over()).map(|entry| entry.device).collect())
     }
 
-    /// The name of a device, this one included, if it has one.
+    /// The name of a device, this one included, if it has one; what is shown
+    /// for a version that devices made of several.
     pub(super) fn device_name(&self, device: DeviceId) -> Option<String> {
+        if device == DeviceId::NULL {
+            return Some("merged".to_owned());
+        }
         if device == self.device() {
             return Some(self.shared.config.borrow().name.clone());
         }

@@ -11,12 +11,13 @@ pub fn peer_id(device: &DeviceId) -> PeerId {
 /// The device that `peer` is, if its key is an Ed25519 one.
 ///
 /// A peer id carries such a key in full. Other kinds of key are hashed into
-/// their peer id, and no kinsync device has one.
+/// their peer id, and no kinsync device has one. Nor is nobody a peer: what
+/// devices merge is written in the name of the zero key.
 pub fn device_id(peer: &PeerId) -> Option<DeviceId> {
     let bytes = peer.to_bytes();
     let key: [u8; 32] = bytes.get(6..)?.try_into().ok()?;
     let device = DeviceId(key);
-    (bytes == device.peer_id_bytes()).then_some(device)
+    (bytes == device.peer_id_bytes() && device != DeviceId::NULL).then_some(device)
 }
 
 /// Reads the peer id that people copy from one device to another: `12D3Koo…`.

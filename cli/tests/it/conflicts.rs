@@ -1,0 +1,93 @@
+//! What people see of conflicts, and how they decide them.
+
+use insta::assert_snapshot;
+
+use crate::device::Device;
+use crate::network::{Up, paired};
+
+/// Two devices that wrote one record while apart, met again and kept the
+/// laptop's later text.
+fn disagreeing() -> (Up, Up) {
+    let (desktop, laptop) = paired();
+    desktop.put("prompts", "greeting", r#"{"name":"Greeting","text":"Good day"}"#);
+    laptop.must(&["sync"]);
+    laptop.must(&["down"]);
+    desktop.put("prompts", "greeting", r#"{"name":"Greeting","text":"Good morning"}"#);
+    laptop.put("prompts", "greeting", r#"{"name":"Greeting","text":"Good evening"}"#);
+    laptop.up();
+    laptop.must(&["sync"]);
+    (desktop, laptop)
+}
+
+fn text(device: &Up) -> String {
+    device.must(&["get", "prompts", "greeting"])
+}
+
+/// D8 S18: the device whose text lost shows both, and its answer holds on every
+/// device.
+#[test]
+fn the_loser_of_a_conflict_can_be_taken() {
+    let (desktop, laptop) = disagreeing();
+    assert!(text(&desktop).contains("evening") && text(&laptop).contains("evening"));
+    let status = desktop.json(&["status", "--json"]);
+    let prompts =
+        status["domains"].as_array().and_then(|rows| rows.iter().find(|row| row["name"] == "prompts"));
+    assert_eq!(prompts.expect("it is listed")["conflicts"], 1);
+    assert_snapshot!(desktop.must(&["conflicts"]), @r"
+    #1  prompts/greeting
+        written on desktop MINUTE, written on laptop MINUTE; kept laptop's
+    Look at one:  kinsync conflicts show 1
+    ");
+    assert_snapshot!(desktop.must(&["conflicts", "show", "1"]), @r#"
+    #1  prompts/greeting
+      kept  laptop, 41 B (remote)
+      lost  desktop, 41 B (local)
+
+        FIELD          KEPT                           LOST
+        name           "Greeting"                     "Greeting"
+      ! text           "Good evening"                 "Good morning"
+
+    Decide:  kinsync conflicts take 1 local
+             kinsync conflicts take 1 remote
+             kinsync conflicts take 1 FILE
+    "#);
+    desktop.must(&["conflicts", "take", "1", "local"]);
+    assert!(text(&desktop).contains("morning"));
+    assert_eq!(desktop.must(&["conflicts"]), "No conflicts.\n");
+    laptop.must(&["sync"]);
+    assert!(text(&laptop).contains("morning"));
+    assert_eq!(laptop.must(&["conflicts"]), "No conflicts.\n");
+    laptop.must(&["verify"]);
+}
+
+/// D8: the winner can be confirmed, and a third text written.
+#[test]
+fn a_conflict_is_decided_by_its_name_or_by_a_text_of_both() {
+    let (desktop, laptop) = disagreeing();
+    let rows = desktop.json(&["conflicts", "--json"]);
+    let name = rows["rows"][0]["conflict"].as_str().expect("a name").to_owned();
+    assert!(name.starts_with("prompts@"), "{name}");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), r#"{"name":"Greeting","text":"Good morning and evening"}"#).expect("written");
+    desktop.must(&["conflicts", "take", &name, &file.path().display().to_string()]);
+    laptop.must(&["sync"]);
+    assert!(text(&laptop).contains("morning and evening"));
+    let again = desktop.run(&["conflicts", "take", &name, "remote"]);
+    assert_eq!(again.code, 1);
+    assert!(again.stderr.contains("may have been decided"), "{}", again.stderr);
+}
+
+#[test]
+fn without_conflicts_there_is_nothing_to_show() {
+    let device = Device::named("desktop");
+    assert_snapshot!(device.run(["conflicts"]).all(), @r"
+    exit 0
+    --- stdout
+    No conflicts.
+    --- stderr
+    ");
+    assert_eq!(device.run(["conflicts", "show", "1"]).code, 1);
+    let missing = device.run(["conflicts", "take", "1", "no-such-file"]);
+    assert_eq!(missing.code, 1, "{}", missing.all());
+    assert_eq!(device.run(["conflicts", "nothing"]).code, 2);
+}
