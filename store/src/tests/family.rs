@@ -163,6 +163,35 @@ fn a_restored_parent_brings_its_children_back() {
     assert_eq!(roots(&phone), roots(&laptop));
 }
 
+/// Where the children of a restored parent travel and the parent does not yet,
+/// two devices do not undo each other for ever.
+#[test]
+fn children_that_travel_before_their_restored_parent_stay() {
+    let (here, there) = (created(PHONE), created(LAPTOP));
+    let (phone, laptop) = (home(&here), home(&there));
+    library(&phone);
+    send(&phone, &laptop, &[chats(), messages(), variants()], NOW);
+    phone.delete(chats(), key("c"), later(5)).unwrap();
+    send(&phone, &laptop, &[chats()], later(6));
+    laptop.write(Job::restore_deleted(chats(), key("c"), later(7))).unwrap();
+    send(&laptop, &phone, &[messages()], later(8));
+    assert_eq!(read(&phone, messages(), "c/1"), None, "its parent is deleted here");
+    send(&phone, &laptop, &[messages()], later(9));
+    assert_eq!(read(&laptop, messages(), "c/1").as_deref(), Some("hello"), "its parent lives here");
+    send(&laptop, &phone, &[messages()], later(10));
+    assert_eq!(read(&phone, messages(), "c/1").as_deref(), Some("hello"), "somebody knows more");
+    let root = |store: &Store| store.snapshot().unwrap().root(messages()).unwrap().summary;
+    assert_eq!(root(&phone), root(&laptop));
+    send(&laptop, &phone, &[variants(), chats()], later(11));
+    assert_eq!(roots(&phone), roots(&laptop));
+    assert_eq!(read(&phone, variants(), "c/1/a").as_deref(), Some("hullo"));
+    // A later deletion of the chat is one of all of it.
+    phone.delete(chats(), key("c"), later(12)).unwrap();
+    send(&phone, &laptop, &[chats()], later(13));
+    assert_eq!(read(&laptop, messages(), "c/1"), None);
+    assert_eq!(roots(&phone), roots(&laptop));
+}
+
 /// A new chat under an old name does not begin with the messages of the old
 /// one.
 #[test]
