@@ -326,7 +326,7 @@ pub(crate) struct Verify {
 pub(crate) struct Put {
     /// The kind of record: characters, chats, settings …
     pub(crate) domain: String,
-    /// The record's id within its domain
+    /// The record's id within its domain; - if it follows from the value
     pub(crate) id: String,
     /// Where the value is; - or nothing reads standard input
     #[arg(value_name = "FILE|-")]

@@ -145,6 +145,7 @@ fn is_kept(event: &Event) -> bool {
         | Event::GenerationFinished { .. }
         | Event::GenerationStarted(_)
         | Event::Put(_)
+        | Event::Readiness { .. }
         | Event::Request { .. }
         | Event::Resync
         | Event::SessionProgress { .. }

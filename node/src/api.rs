@@ -16,7 +16,7 @@ use axum::{
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 
 pub use client::{Client, EventStream};
@@ -26,12 +26,7 @@ use crate::{
     control::Control,
     failure::{Failure, Kind},
     request::{
-        Changes, ConfigGet, ConfigSet, ConflictClaim, ConflictResolve, ConflictShow, ConflictTake, Conflicts,
-        Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove, DomainShow, Domains, Down,
-        DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend, HoldOpen, HoldSave, List, LogTail,
-        PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers,
-        Put, PutMany, Request, Restore, Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo,
-        Verify, Version,
+        AppState, Changes, Choose, ConfigGet, ConfigSet, ConflictClaim, ConflictResolve, ConflictShow, ConflictTake, Conflicts, Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove, DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend, HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, ReadinessGet, Request, Restore, Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo, Verify, Version,
     },
 };
 
@@ -47,8 +42,11 @@ const PROBLEM: &str = "application/problem+json";
 pub fn router(control: Control) -> Router {
     let router = Router::new()
         .route("/v1/events", get(events::stream))
+        .route(AppState::PATH, put(answer::<AppState>))
         .route(Version::PATH, get(async |State(control): State<Control>| Json(control.version())));
+    let router = route::<AppState>(router);
     let router = route::<Changes>(router);
+    let router = route::<Choose>(router);
     let router = route::<ConfigGet>(router);
     let router = route::<ConfigSet>(router);
     let router = route::<ConflictClaim>(router);
@@ -87,6 +85,7 @@ pub fn router(control: Control) -> Router {
     let router = route::<Peers>(router);
     let router = route::<Put>(router);
     let router = route::<PutMany>(router);
+    let router = route::<ReadinessGet>(router);
     let router = route::<Restore>(router);
     let router = route::<Revoke>(router);
     let router = route::<Status>(router);

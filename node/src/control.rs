@@ -5,6 +5,7 @@
 //! store right here, so it works with no node running; what needs the network
 //! is sent to the event loop as a [`Command`].
 
+mod app;
 mod changes;
 pub mod command;
 mod conflicts;
@@ -22,6 +23,7 @@ mod select;
 mod tests;
 mod trash;
 mod version;
+mod writing;
 
 use std::{
     collections::BTreeMap,
@@ -62,6 +64,7 @@ pub struct Control {
 
 #[derive(Debug)]
 struct Shared {
+    apps: app::Apps,
     home: Home,
     identity: Identity,
     clock: Clock,
@@ -90,6 +93,11 @@ impl Names {
 
     fn known(&self, device: DeviceId) -> Option<String> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&device).cloned()
+    }
+
+    fn printed(&self, id: &str) -> Option<String> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.iter().find(|(device, _)| device.to_string() == id).map(|(_, name)| name.clone())
     }
 
     fn replace(&self, names: BTreeMap<DeviceId, String>) {

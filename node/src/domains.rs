@@ -4,9 +4,11 @@
 //! A domain is declared by a TOML file and nothing else. Some are built in;
 //! others come from files of this device or, as records, from the other ones.
 
+pub(crate) mod fields;
 pub mod file;
 pub mod identity;
 pub mod registry;
+mod rules;
 pub mod shape;
 pub mod widening;
 

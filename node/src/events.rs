@@ -16,7 +16,7 @@ use crate::{
     activity::Activity,
     clock::{Clock, Moment},
     failure::Failure,
-    request::{PeerRow, Pill, Role, SecretText, Warning},
+    request::{Choice, Missing, PeerRow, Pill, Ready, Role, SecretText, Warning},
 };
 
 /// How many events are kept for those who come back: some minutes of a busy
@@ -82,6 +82,15 @@ pub enum Event {
     PeerOnline(PeerName),
     /// A record was written.
     Put(RecordChange),
+    /// Records here need something that no application has: ask what to do.
+    Readiness {
+        /// All in one word.
+        state: Ready,
+        /// What is missing and not decided.
+        missing: Vec<Missing>,
+        /// What can be done about each.
+        choices: Vec<Choice>,
+    },
     /// A batch of a peer was committed.
     RecordsApplied {
         /// The domain's name.
@@ -248,6 +257,7 @@ impl Event {
             Self::PeerOffline(_) => "peer_offline",
             Self::PeerOnline(_) => "peer_online",
             Self::Put(_) => "put",
+            Self::Readiness { .. } => "readiness",
             Self::RecordsApplied { .. } => "records_applied",
             Self::Request { .. } => "request",
             Self::Resync => "resync",

@@ -5,6 +5,7 @@
 //! method of [`Control`]), the local socket (a route per type) and the command
 //! line (which sends the same type).
 
+mod app;
 mod changes;
 mod conflicts;
 mod domains;
@@ -23,6 +24,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{control::Control, failure::Failure};
 
+pub use app::{
+    APP_HAS_MAX, APP_TEXT_BYTES_MAX, APPS_MAX, AppState, Choice, Choose, Missing, Readiness, ReadinessGet,
+    Ready,
+};
 pub use changes::{CHANGES_WAIT_MAX, ChangeRow, Changes, ChangesAnswer, NOW};
 pub use conflicts::{
     CLAIM_SECONDS, CLAIM_SECONDS_MAX, CLAIMS_MAX, CONFLICT_ROWS_MAX, Claimed, ClaimedRow, ConflictClaim,

@@ -33,6 +33,9 @@ pub struct Facts {
     pub held: bool,
     /// A peer's clock, or this one's, is far off.
     pub clock: bool,
+    /// Records need something that no application here has, and nobody has
+    /// decided what to do about it.
+    pub readiness: bool,
 }
 
 /// The word that fits the facts at `now`.
@@ -63,6 +66,7 @@ pub fn flags(facts: &Facts) -> Vec<String> {
         (facts.waiting_upgrade, "waiting-upgrade"),
         (facts.held, "held"),
         (facts.clock, "clock"),
+        (facts.readiness, "readiness"),
     ]
     .into_iter()
     .filter(|(raised, _)| *raised)

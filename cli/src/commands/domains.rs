@@ -111,12 +111,10 @@ impl Text for DomainRows {
 
 impl Text for DomainDetail {
     fn text(&self, _: Page) -> String {
-        let DomainInfo { name, source, records, waiting, private, asks, .. } = &self.info;
+        let DomainInfo { name, source, records, waiting, asks, .. } = &self.info;
         let mut text = format!("{}: {}", clean(name), plural(*records, "record"));
-        for (number, what) in [(*waiting, "waiting"), (*private, "only here")] {
-            if number > 0 {
-                text += &format!(", {} {what}", count(number));
-            }
+        if *waiting > 0 {
+            text += &format!(", {} waiting", count(*waiting));
         }
         text.push('\n');
         match (&self.declaration, source) {

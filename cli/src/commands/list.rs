@@ -38,7 +38,8 @@ impl Text for ListRow {
     fn text(&self, _: Page) -> String {
         let id = shorten(&clean(&self.id), ID_COLUMNS);
         let space = " ".repeat(ID_COLUMNS.saturating_sub(id.width()));
-        format!("{id}{space}  {}  {:>7}\n", super::minute(self.mtime), bytes(self.bytes))
+        let owner = self.owner.as_ref().map(|owner| format!("  {}", clean(owner))).unwrap_or_default();
+        format!("{id}{space}  {}  {:>7}{owner}\n", super::minute(self.mtime), bytes(self.bytes))
     }
 }
 

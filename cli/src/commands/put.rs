@@ -21,7 +21,9 @@ pub(crate) async fn run(run: &Run, args: Put) -> Result<()> {
     // First, so that a slow writer does not hold the store meanwhile.
     let value = read(args.file.as_deref())?;
     let node = run.reach(Class::Local).await?;
-    let ask = Ask { domain: args.domain, id: args.id, value: Value(value) };
+    // A memory's id follows from what it says: nobody types it.
+    let id = if args.id == "-" { String::new() } else { args.id };
+    let ask = Ask { domain: args.domain, id, value: Value(value), app: None };
     run.out.result(&node.ask(ask).await?)?;
     node.close().await
 }

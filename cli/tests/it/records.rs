@@ -114,31 +114,31 @@ fn a_list_is_in_key_order() {
 #[test]
 fn a_deleted_record_can_be_restored() {
     let device = Device::named("desktop");
-    device.run_with(["put", "characters", "pilot"], "one");
-    device.run_with(["put", "characters", "pilot"], "two");
-    assert_snapshot!(device.run(["del", "characters", "pilot"]).all(), @r"
+    device.run_with(["put", "settings", "pilot"], "one");
+    device.run_with(["put", "settings", "pilot"], "two");
+    assert_snapshot!(device.run(["del", "settings", "pilot"]).all(), @r"
     exit 0
     --- stdout
-    characters/pilot STAMP
+    settings/pilot STAMP
     --- stderr
     ");
-    assert_eq!(device.run(["get", "characters", "pilot"]).code, 1);
-    assert_snapshot!(device.run(["history", "characters", "pilot"]).stdout, @r"
+    assert_eq!(device.run(["get", "settings", "pilot"]).code, 1);
+    assert_snapshot!(device.run(["history", "settings", "pilot"]).stdout, @r"
     VERSION                              BY       SIZE
     STAMP  desktop     –  current: deleted
     STAMP  desktop   3 B  until deleted
     STAMP  desktop   3 B  replaced
     ");
     let history: Value =
-        serde_json::from_str(&device.print(["history", "characters", "pilot", "--json"])).unwrap();
+        serde_json::from_str(&device.print(["history", "settings", "pilot", "--json"])).unwrap();
     let oldest = history["rows"].as_array().unwrap().last().unwrap()["version"].as_str().unwrap();
-    assert_eq!(device.run(["restore", "characters", &format!("pilot@{oldest}")]).code, 0);
-    assert_eq!(device.print(["get", "characters", "pilot"]), "one");
-    assert_snapshot!(device.run(["restore", "characters", "pilot@1999"]).all(), @r#"
+    assert_eq!(device.run(["restore", "settings", &format!("pilot@{oldest}")]).code, 0);
+    assert_eq!(device.print(["get", "settings", "pilot"]), "one");
+    assert_snapshot!(device.run(["restore", "settings", "pilot@1999"]).all(), @r#"
     exit 2
     --- stdout
     --- stderr
     The record had no version "1999".
-    See its versions:  kinsync history characters 'pilot' [bad-version]
+    See its versions:  kinsync history settings 'pilot' [bad-version]
     "#);
 }

@@ -121,7 +121,7 @@ pub fn read<E: From<FolderError>>(
 ) -> Result<(PathBuf, Counts), E> {
     let root = locate::locate(dir)?;
     let mut walk =
-        Walk { root, device: device.short(), counts: Counts::default(), keys: BTreeSet::new(), each };
+        Walk { root, device: device.to_string(), counts: Counts::default(), keys: BTreeSet::new(), each };
     walk.root()?;
     Ok((walk.root, walk.counts))
 }

@@ -96,13 +96,13 @@ async fn a_socket_left_by_a_killed_node_is_replaced() {
 async fn the_socket_answers_as_the_process_does() {
     let node = Running::new().await;
     let client = node.client().await;
-    let put = Put { domain: "prompts".into(), id: "a".into(), value: vec![0xff, 0].into() };
+    let put = Put { domain: "settings".into(), id: "a".into(), value: vec![0xff, 0].into(), app: None };
     let written = client.call(put).await.expect("written");
-    let get = || Get { domain: "prompts".into(), id: "a".into() };
+    let get = || Get { domain: "settings".into(), id: "a".into() };
     let found = client.call(get()).await.expect("found");
     assert_eq!(found, get().run(&node.control).await.expect("found"));
     assert_eq!((found.version, found.value.0), (written.version, vec![0xff, 0]));
-    let missing = || Get { domain: "prompts".into(), id: "b".into() };
+    let missing = || Get { domain: "settings".into(), id: "b".into() };
     let failure = client.call(missing()).await.expect_err("not there");
     assert_eq!(failure, missing().run(&node.control).await.expect_err("not there"));
     assert_eq!(failure.kind, Kind::NotFound);

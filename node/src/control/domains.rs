@@ -45,7 +45,6 @@ impl Control {
             parent: None,
             records: 0,
             waiting: counts.live,
-            private: 0,
             asks: Vec::new(),
         });
         Ok(DomainRows { v: 1, rows: declared.chain(unknown).collect(), problems: domains.problems.clone() })
@@ -306,8 +305,7 @@ fn info(domain: &Domain, domains: &Domains, counts: &[DomainCounts]) -> DomainIn
         opt_in: *opt_in,
         parent: parent.clone(),
         records: counts.map_or(0, |counts| counts.live),
-        waiting: 0,
-        private: 0,
+        waiting: counts.map_or(0, |counts| counts.waiting),
         asks: pending.map(|pending| pending.widens.clone()).unwrap_or_default(),
     }
 }

@@ -16,8 +16,8 @@ use crate::{
     failure::{Failure, Kind},
     identity,
     request::{
-        ConfigRow, ConfigRows, DomainRow, LogRows, PeerRow, PeerState, Pill, QueueRow, SelfRow, StatusAnswer,
-        VersionAnswer, Warning,
+        Choice, ConfigRow, ConfigRows, DomainRow, LogRows, Missing, PeerRow, PeerState, Pill, QueueRow,
+        SelfRow, StatusAnswer, VersionAnswer, Warning,
     },
     status,
 };
@@ -45,6 +45,7 @@ impl Control {
         status.error |= trust.shut_out || !matches!(self.shared.storage.store().state(), State::Writing);
         status.conflicts |= rows.iter().any(|row| row.conflicts > 0);
         status.waiting_upgrade |= rows.iter().any(|row| row.waiting > 0);
+        status.readiness |= warnings.iter().any(|warning| warning.code == "readiness");
         status.clock |= warnings.iter().any(|warning| warning.code == "clock");
         let state = match facts {
             Some(_) => status::pill(&status, self.shared.clock.monotonic()),
@@ -137,6 +138,12 @@ impl Control {
             );
             warn("domain-asks", text);
         }
+        let undecided = |missing: &Missing| matches!(missing.choice, None | Some(Choice::Later));
+        for Missing { domain, id, .. } in
+            self.shared.apps.readiness(&domains).missing.iter().filter(|m| undecided(m))
+        {
+            warn("readiness", format!("Records of {domain} need {id}, which no application here has."));
+        }
         for problem in domains.problems.iter().take(PROBLEMS_SHOWN) {
             warn("domain-problem", problem.clone());
         }
@@ -216,7 +223,7 @@ fn domain_rows(domains: &Domains, counts: &[DomainCounts]) -> Vec<DomainRow> {
             name: domain.name().to_owned(),
             records: counts.map_or(0, |counts| counts.live),
             tombstones: counts.map_or(0, |counts| counts.tombstones),
-            waiting: 0,
+            waiting: counts.map_or(0, |counts| counts.waiting),
             conflicts: counts.map_or(0, |counts| counts.conflicts),
         }
     });

@@ -10,7 +10,7 @@ use kinsync_protocol::{id::DomainId, stamp::UnixMillis};
 use kinsync_store::{Commit, Job, OpenError, Options, Store};
 use tokio::{sync::watch, task, time::sleep};
 
-use super::{Control, Names, Shared, version_name};
+use super::{Control, Names, Shared, app::Apps, version_name};
 use crate::{
     activity::Activity,
     clock::{Clock, Moment},
@@ -133,6 +133,7 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
     });
     super::drafts::interrupt(&store, &events, &registry.current());
     let shared = Shared {
+        apps: Apps::load(&store)?,
         home,
         identity,
         opened: clock.monotonic(),

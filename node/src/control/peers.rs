@@ -184,6 +184,14 @@ impl Control {
         self.shared.names.known(device)
     }
 
+    /// The name of the device with this printed id, if it has one.
+    pub(super) fn device_named(&self, printed: &str) -> Option<String> {
+        if self.device().to_string() == printed {
+            return self.device_name(self.device());
+        }
+        self.shared.names.printed(printed)
+    }
+
     /// What the registry has to say to the person.
     pub(super) async fn trust_warnings(&self) -> Result<TrustWarnings, Failure> {
         let registry = self.registry().await?;

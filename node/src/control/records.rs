@@ -6,7 +6,6 @@ use std::{
 };
 
 use kinsync_protocol::{
-    id::DomainId,
     item,
     record::{Key, Version},
 };
@@ -17,26 +16,25 @@ use super::{
     version::{self, moment, version_name},
 };
 use crate::{
-    domains::{Domain, Domains},
+    clock::Moment,
+    domains::Domain,
     failure::{Failure, Kind},
     request::{
-        Counts, GetAnswer, HistoryKind, HistoryRow, HistoryRows, LIST_ROWS_MAX, List, ListAnswer, ListRow,
-        PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, PutMany, Value, Written,
+        GetAnswer, HistoryKind, HistoryRow, HistoryRows, LIST_ROWS_MAX, List, ListAnswer, ListRow, Written,
     },
 };
 
+/// What stands for the version of a record that stays on its device.
+const PRIVATE: &str = "private";
+
 /// Where a record stands, checked.
-struct Place {
-    domain: Arc<Domain>,
-    key: Key,
+pub(super) struct Place {
+    pub(super) domain: Arc<Domain>,
+    pub(super) key: Key,
 }
 
 impl Place {
-    fn new(domains: &Domains, domain: &str, id: &str) -> Result<Self, Failure> {
-        Ok(Self { domain: domains.named(domain)?, key: Key::new(id)? })
-    }
-
-    fn written(self, version: &Version) -> Written {
+    pub(super) fn written(self, version: &Version) -> Written {
         Written {
             domain: self.domain.name().to_owned(),
             id: self.key.as_str().to_owned(),
@@ -45,7 +43,17 @@ impl Place {
         }
     }
 
-    fn missing(&self, was_there: bool) -> Failure {
+    /// The answer to a write of a record that stays here.
+    pub(super) fn written_private(self, at: Moment) -> Written {
+        Written {
+            domain: self.domain.name().to_owned(),
+            id: self.key.as_str().to_owned(),
+            version: PRIVATE.to_owned(),
+            at,
+        }
+    }
+
+    pub(super) fn missing(&self, was_there: bool) -> Failure {
         let (domain, key) = (self.domain.name(), &self.key);
         if was_there {
             Failure::new(Kind::NotFound, format!("{domain}/{key} was deleted."))
@@ -58,80 +66,99 @@ impl Place {
 }
 
 impl Control {
-    /// Writes a record. When it returns, the record is on disk.
-    pub async fn put(
-        &self,
-        domain: &str,
-        id: &str,
-        value: impl Into<Value> + Send,
-    ) -> Result<Written, Failure> {
-        let place = Place::new(&self.domains(), domain, id)?;
-        let job = Job::put(place.domain.id(), place.key.clone(), value.into().0, self.now());
-        let version = self.shared.storage.write(job).await?;
-        Ok(place.written(&version))
+    /// Where a record is read, also one of another device.
+    fn place(&self, domain: &str, id: &str) -> Result<Place, Failure> {
+        let domain = self.domains().named(domain)?;
+        Ok(Place { key: self.key_to_read(&domain, id)?, domain })
     }
 
-    /// Reads a record; `not-found` if it is missing or deleted.
+    /// Where this device writes a record.
+    fn own_place(&self, domain: &str, id: &str) -> Result<Place, Failure> {
+        let domain = self.domains().named(domain)?;
+        Ok(Place { key: self.key_to_write(&domain, id)?, domain })
+    }
+
+    /// Reads a record; `not-found` if it is missing or deleted, `schema-newer`
+    /// if its shape is newer than what is declared here.
     pub async fn get(&self, domain: &str, id: &str) -> Result<GetAnswer, Failure> {
-        let place = Place::new(&self.domains(), domain, id)?;
+        let place = self.place(domain, id)?;
         let (domain, key) = (place.domain.id(), place.key.clone());
-        let (record, was_there) = self
-            .shared
-            .storage
-            .read(move |snapshot| {
-                let record = snapshot.get(domain, &key)?;
-                let was_there = record.is_none() && !snapshot.history(domain, &key)?.is_empty();
-                Ok((record, was_there))
-            })
-            .await?;
-        let record = record.ok_or_else(|| place.missing(was_there))?;
-        Ok(GetAnswer {
-            version: version_name(record.version.stamp),
-            mtime: moment(record.version.stamp),
-            value: record.value.into(),
-        })
+        let read = move |snapshot: &StoreSnapshot| {
+            let record = snapshot.get(domain, &key)?;
+            let private = if record.is_none() { snapshot.private(domain, &key)? } else { None };
+            let was_there = record.is_none() && !snapshot.history(domain, &key)?.is_empty();
+            Ok((record, private, was_there))
+        };
+        let (record, private, was_there) = self.shared.storage.read(read).await?;
+        let owner = self.owner(&place.domain, &place.key);
+        match (record, private) {
+            (Some(record), _) => {
+                let (schema, body) = self.shown(&place, &record)?;
+                let (version, mtime) = (version_name(record.version.stamp), moment(record.version.stamp));
+                Ok(GetAnswer { version, mtime, value: body.into(), schema, owner })
+            }
+            (None, Some(private)) => Ok(GetAnswer {
+                version: PRIVATE.to_owned(),
+                mtime: Moment(private.at.0),
+                value: private.value.into(),
+                schema: place.domain.declaration.schema,
+                owner,
+            }),
+            (None, None) => Err(place.missing(was_there)),
+        }
     }
 
     /// Deletes a record; `not-found` if there is none. Its value stays in its
-    /// history.
+    /// history, unless it never left this device.
     pub async fn del(&self, domain: &str, id: &str) -> Result<Written, Failure> {
-        let place = Place::new(&self.domains(), domain, id)?;
+        let place = self.own_place(domain, id)?;
         let job = Job::delete(place.domain.id(), place.key.clone(), self.now());
         match self.shared.storage.write(job).await {
-            Ok(version) => Ok(place.written(&version)),
+            Ok(version) => return Ok(place.written(&version)),
+            Err(WriteError::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match self.shared.storage.write(Job::delete_private(place.domain.id(), place.key.clone())).await {
+            Ok(()) => Ok(place.written_private(Moment(self.now().0))),
             Err(WriteError::NotFound) => Err(place.missing(false)),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Lists the records of a domain in key order, a page at a time.
+    /// Lists the records of a domain in key order, a page at a time, those
+    /// that stay on this device among them.
     pub async fn list(&self, list: List) -> Result<ListAnswer, Failure> {
-        let domain = self.domains().named(&list.domain)?.id();
+        let named = self.domains().named(&list.domain)?;
+        let domain = named.id();
         let after = list.after.map(Key::new).transpose()?;
         let limit = list.limit.unwrap_or(LIST_ROWS_MAX).clamp(1, LIST_ROWS_MAX);
-        let mut listed = self
-            .shared
-            .storage
-            .read(move |snapshot| snapshot.list(domain, &list.prefix, after.as_ref(), limit + 1))
-            .await?;
+        let read = move |snapshot: &StoreSnapshot| {
+            let mut rows = BTreeMap::new();
+            for (key, private) in snapshot.list_private(domain, &list.prefix, after.as_ref(), limit + 1)? {
+                rows.insert(key, (Moment(private.at.0), private.value.len() as u64));
+            }
+            for row in snapshot.list(domain, &list.prefix, after.as_ref(), limit + 1)? {
+                rows.insert(row.key, (moment(row.version.stamp), row.bytes));
+            }
+            Ok(rows)
+        };
+        let listed = self.shared.storage.read(read).await?;
         let more = listed.len() > limit;
-        listed.truncate(limit);
-        let next = listed.last().filter(|_| more).map(|last| last.key.as_str().to_owned());
-        let rows = listed
-            .into_iter()
-            .map(|row| ListRow {
-                id: row.key.as_str().to_owned(),
-                mtime: moment(row.version.stamp),
-                bytes: row.bytes,
-            })
-            .collect();
+        let row = |(key, (mtime, bytes)): (Key, (Moment, u64))| ListRow {
+            owner: self.owner(&named, &key),
+            id: key.as_str().to_owned(),
+            mtime,
+            bytes,
+        };
+        let rows: Vec<_> = listed.into_iter().take(limit).map(row).collect();
+        let next = rows.last().filter(|_| more).map(|last| last.id.clone());
         Ok(ListAnswer { rows, next })
     }
 
     /// The versions that a record has and had, newest first; `not-found` if it
     /// never was.
     pub async fn history(&self, domain: &str, id: &str) -> Result<HistoryRows, Failure> {
-        let place = Place::new(&self.domains(), domain, id)?;
+        let place = self.place(domain, id)?;
         let versions = self.versions(&place).await?;
         if versions.is_empty() {
             return Err(place.missing(false));
@@ -149,7 +176,7 @@ impl Control {
 
     /// Makes an earlier version the current one again, as a new write.
     pub async fn restore(&self, domain: &str, id: &str, version: &str) -> Result<Written, Failure> {
-        let place = Place::new(&self.domains(), domain, id)?;
+        let place = self.own_place(domain, id)?;
         let versions = self.versions(&place).await?;
         if versions.is_empty() {
             return Err(place.missing(false));
@@ -204,31 +231,6 @@ impl Control {
         Ok(self.shared.storage.read(read).await?)
     }
 
-    /// Writes records in one transaction, leaving those alone whose value is
-    /// the same already.
-    pub async fn put_many(&self, request: PutMany) -> Result<Counts, Failure> {
-        let domain = self.domains().named(&request.domain)?.id();
-        let bytes: usize = request.items.iter().map(|item| item.value.0.len()).sum();
-        if request.items.len() > PUT_MANY_ITEMS_MAX || bytes > PUT_MANY_BYTES_MAX {
-            return Err(Failure::new(
-                Kind::BadRequest,
-                format!(
-                    "At most {PUT_MANY_ITEMS_MAX} records of {PUT_MANY_BYTES_MAX} bytes together at once."
-                ),
-            ));
-        }
-        let mut records = BTreeMap::new();
-        for item in request.items {
-            records.insert(Key::new(item.id)?, item.value.0);
-        }
-        let (counts, changed) =
-            self.shared.storage.read(move |snapshot| compare(snapshot, domain, records)).await?;
-        if !request.dry_run && !changed.is_empty() {
-            self.shared.storage.write(Job::put_many(domain, changed, self.now())).await?;
-        }
-        Ok(counts)
-    }
-
     /// The names of the domains, built in and met.
     pub async fn domain_names(&self) -> Result<BTreeSet<String>, Failure> {
         let names = self.shared.storage.read(StoreSnapshot::domain_names).await?;
@@ -239,26 +241,3 @@ impl Control {
 /// A version, what became of it, its number in history, and how long its value
 /// is.
 type Had = (Version, HistoryKind, Option<u64>, u64);
-
-type Changed = Vec<(Key, Vec<u8>)>;
-
-/// Counts what `records` would change, and keeps what would.
-fn compare(
-    snapshot: &StoreSnapshot,
-    domain: DomainId,
-    records: BTreeMap<Key, Vec<u8>>,
-) -> Result<(Counts, Changed), kinsync_store::ReadError> {
-    let (mut counts, mut changed) = (Counts::default(), Vec::new());
-    for (key, value) in records {
-        match snapshot.get(domain, &key)? {
-            Some(record) if record.value == value => {
-                counts.unchanged += 1;
-                continue;
-            }
-            Some(_) => counts.changed += 1,
-            None => counts.added += 1,
-        }
-        changed.push((key, value));
-    }
-    Ok((counts, changed))
-}

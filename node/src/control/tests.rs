@@ -1,6 +1,7 @@
 //! What can be asked of a node without any network.
 
 mod changes;
+mod domains;
 mod drafts;
 mod peers;
 
@@ -91,7 +92,7 @@ async fn bad_domains_keys_and_values_are_told_apart() {
         assert_eq!(failure.kind, kind, "{failure}");
         assert!(failure.is_permanent());
     }
-    control.put("characters", &"x".repeat(256), vec![0; 1 << 20]).await.expect("at the limits");
+    control.put("settings", &"x".repeat(256), vec![0; 1 << 20]).await.expect("at the limits");
 }
 
 /// D9: what was replaced or deleted can be had again.
@@ -99,22 +100,22 @@ async fn bad_domains_keys_and_values_are_told_apart() {
 async fn every_earlier_version_can_be_restored() {
     let (device, control) = Device::new().await;
     for value in ["one", "two"] {
-        control.put("prompts", "greeting", value).await.expect("written");
+        control.put("settings", "greeting", value).await.expect("written");
         device.a_minute_passes();
     }
-    control.del("prompts", "greeting").await.expect("deleted");
-    let rows = control.history("prompts", "greeting").await.expect("listed").rows;
+    control.del("settings", "greeting").await.expect("deleted");
+    let rows = control.history("settings", "greeting").await.expect("listed").rows;
     let kinds: Vec<_> = rows.iter().map(|row| (row.kind, row.bytes)).collect();
     assert_eq!(
         kinds,
         [(HistoryKind::Current, None), (HistoryKind::Deleted, Some(3)), (HistoryKind::Replaced, Some(3)),]
     );
     assert_eq!(rows[0].name.as_deref(), Some("laptop"));
-    let deletion = control.restore("prompts", "greeting", &rows[0].version).await.expect_err("no value");
+    let deletion = control.restore("settings", "greeting", &rows[0].version).await.expect_err("no value");
     assert_eq!(deletion.kind, Kind::BadVersion);
-    control.restore("prompts", "greeting", &rows[2].version[..20]).await.expect("restored");
-    assert_eq!(control.get("prompts", "greeting").await.expect("found").value, "one".into());
-    let failure = control.restore("prompts", "greeting", "1999").await.expect_err("never was");
+    control.restore("settings", "greeting", &rows[2].version[..20]).await.expect("restored");
+    assert_eq!(control.get("settings", "greeting").await.expect("found").value, "one".into());
+    let failure = control.restore("settings", "greeting", "1999").await.expect_err("never was");
     assert_eq!(failure.kind, Kind::BadVersion);
 }
 
@@ -122,10 +123,10 @@ async fn every_earlier_version_can_be_restored() {
 async fn a_list_comes_in_pages_in_key_order() {
     let (_device, control) = Device::new().await;
     let items = [("b/2", "x"), ("a", "xyz"), ("b/1", "x"), ("c", "x")];
-    control.put_many(many("chats", &items)).await.expect("written");
-    control.del("chats", "c").await.expect("deleted");
+    control.put_many(many("settings", &items)).await.expect("written");
+    control.del("settings", "c").await.expect("deleted");
     let page = |prefix: &str, after: Option<&str>, limit| List {
-        domain: "chats".to_owned(),
+        domain: "settings".to_owned(),
         prefix: prefix.to_owned(),
         after: after.map(str::to_owned),
         limit,
@@ -145,26 +146,26 @@ async fn a_list_comes_in_pages_in_key_order() {
 #[tokio::test]
 async fn putting_many_twice_changes_nothing() {
     let (_device, control) = Device::new().await;
-    control.put("personas", "a", "old").await.expect("written");
-    control.put("personas", "b", "same").await.expect("written");
-    let request = many("personas", &[("a", "new"), ("b", "same"), ("c", "first"), ("c", "last")]);
+    control.put("settings", "a", "old").await.expect("written");
+    control.put("settings", "b", "same").await.expect("written");
+    let request = many("settings", &[("a", "new"), ("b", "same"), ("c", "first"), ("c", "last")]);
     let counts = Counts { added: 1, changed: 1, unchanged: 1 };
     let dry = PutMany { dry_run: true, ..request.clone() };
     assert_eq!(control.put_many(dry).await.expect("counted"), counts);
-    assert_eq!(control.get("personas", "a").await.expect("found").value, "old".into());
+    assert_eq!(control.get("settings", "a").await.expect("found").value, "old".into());
     assert_eq!(control.put_many(request.clone()).await.expect("written"), counts);
-    assert_eq!(control.get("personas", "c").await.expect("found").value, "last".into());
-    let before = control.get("personas", "a").await.expect("found").version;
+    assert_eq!(control.get("settings", "c").await.expect("found").value, "last".into());
+    let before = control.get("settings", "a").await.expect("found").version;
     let again = control.put_many(request).await.expect("written");
     assert_eq!(again, Counts { added: 0, changed: 0, unchanged: 3 });
-    assert_eq!(control.get("personas", "a").await.expect("found").version, before);
+    assert_eq!(control.get("settings", "a").await.expect("found").version, before);
 }
 
 #[tokio::test]
 async fn too_many_at_once_are_refused_as_a_whole() {
     let (_device, control) = Device::new().await;
     let items = |n: usize| (0..n).map(|i| PutItem { id: i.to_string(), value: "x".into() }).collect();
-    let request = |n| PutMany { domain: "personas".to_owned(), items: items(n), dry_run: false };
+    let request = |n| PutMany { domain: "settings".to_owned(), items: items(n), dry_run: false };
     let max = crate::request::PUT_MANY_ITEMS_MAX;
     assert_eq!(control.put_many(request(max + 1)).await.expect_err("too many").kind, Kind::BadRequest);
     assert_eq!(control.put_many(request(max)).await.expect("at the limit").added, max as u64);
@@ -221,9 +222,9 @@ async fn a_second_process_on_a_home_is_refused() {
 #[tokio::test]
 async fn two_devices_live_in_one_process() {
     let ((_a, laptop), (_b, phone)) = (Device::new().await, Device::new().await);
-    laptop.put("prompts", "a", "x").await.expect("written");
+    laptop.put("settings", "a", "x").await.expect("written");
     assert_ne!(laptop.device(), phone.device());
-    assert_eq!(phone.get("prompts", "a").await.expect_err("another store").kind, Kind::NotFound);
+    assert_eq!(phone.get("settings", "a").await.expect_err("another store").kind, Kind::NotFound);
 }
 
 #[tokio::test]
@@ -246,12 +247,12 @@ async fn without_a_node_the_network_is_not_running() {
 #[tokio::test]
 async fn status_counts_what_is_kept() {
     let (_device, control) = Device::new().await;
-    control.put_many(many("messages", &[("a", "x"), ("b", "x")])).await.expect("written");
-    control.del("messages", "b").await.expect("deleted");
+    control.put_many(many("settings", &[("a", "x"), ("b", "x")])).await.expect("written");
+    control.del("settings", "b").await.expect("deleted");
     let status = control.status().await.expect("told");
     assert_eq!((status.v, status.state, status.me.running), (1, Pill::Offline, false));
     assert_eq!((status.me.name.as_str(), status.me.pid), ("laptop", None));
-    let row = status.domains.iter().find(|row| row.name == "messages").expect("a row");
+    let row = status.domains.iter().find(|row| row.name == "settings").expect("a row");
     assert_eq!((row.records, row.tombstones, row.waiting), (1, 1, 0));
     assert!(status.warnings.is_empty() && status.flags.is_empty());
 }
@@ -291,7 +292,7 @@ async fn settings_for_one_run_do_not_reach_the_file() {
 #[tokio::test]
 async fn doctor_checks_what_is_here_and_says_what_it_could_not() {
     let (_device, control) = Device::new().await;
-    control.put("prompts", "a", "x").await.expect("written");
+    control.put("settings", "a", "x").await.expect("written");
     let rows = control.doctor().await.expect("checked").rows;
     let checks: BTreeSet<_> = rows.iter().map(|row| row.check.as_str()).collect();
     assert!(checks.is_superset(&BTreeSet::from(["identity", "config", "store", "disk", "node"])));

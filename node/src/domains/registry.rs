@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
 use kinsync_protocol::declaration::{Declaration, SetError, check_set};
@@ -21,7 +22,7 @@ use kinsync_store::{Job, ReadError, Store, StoreSnapshot};
 use serde::{Deserialize, Serialize};
 
 use super::widening::widens;
-use super::{DECLARATIONS, Domain, Domains, Pending, Source, file};
+use super::{DECLARATIONS, Domain, Domains, Pending, Source, file, rules};
 use crate::failure::Failure;
 
 /// Where this device notes what it has adopted, apart from all that syncs.
@@ -76,6 +77,8 @@ pub struct Registry {
     current: Arc<RwLock<Arc<Domains>>>,
     /// Held while it is read anew, so that two readings do not mix.
     reading: Arc<Mutex<()>>,
+    /// Whether the store has been told of any rules.
+    told: Arc<AtomicBool>,
 }
 
 impl Default for Registry {
@@ -106,6 +109,16 @@ impl Registry {
             all.map(|domain| (domain.name().to_owned(), domain.source, domain.declaration.clone())).collect()
         };
         let changed = names(&old) != names(&domains);
+        if changed || !self.told.swap(true, Ordering::Relaxed) {
+            store.set_rules(rules::of(&domains));
+            let mut at = None;
+            loop {
+                at = store.write(Job::recheck(at, now))?;
+                if at.is_none() {
+                    break;
+                }
+            }
+        }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(domains);
         Ok(changed)
     }

@@ -91,12 +91,13 @@ impl From<WriteError> for Failure {
             )
             .hint("Put the records into a domain that exists:  kinsync status"),
             WriteError::NewerSchema { found, known } => Self::new(
-                Kind::Incompatible,
+                Kind::SchemaNewer,
                 format!("The record follows schema {found}, this device knows schemas up to {known}."),
             )
             .hint("Update the application on this device, or the declaration of the domain."),
-            WriteError::NewerValue => Self::new(Kind::Incompatible, "A newer kinsync wrote this record.")
-                .hint("Update this device."),
+            WriteError::NewerValue => {
+                Self::new(Kind::SchemaNewer, "A newer kinsync wrote this record.").hint("Update this device.")
+            }
             WriteError::ParentDeleted { parent } => Self::new(
                 Kind::ParentDeleted,
                 format!("The record \"{parent}\" that this one belongs to is deleted."),

@@ -45,8 +45,6 @@ pub struct DomainInfo {
     pub records: u64,
     /// Records that wait: for a declaration or for an upgrade.
     pub waiting: u64,
-    /// Records that stay on this device.
-    pub private: u64,
     /// What a newer declaration would widen, if one waits for an answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<String>,

@@ -39,7 +39,8 @@ pub struct StatusAnswer {
     pub me: SelfRow,
     /// The one word.
     pub state: Pill,
-    /// What else is to know: `conflicts`, `waiting-upgrade`, `held`, `clock`.
+    /// What else is to know: `conflicts`, `waiting-upgrade`, `held`, `clock`,
+    /// `readiness`.
     pub flags: Vec<String>,
     /// The other devices.
     pub peers: Vec<PeerRow>,

@@ -22,10 +22,16 @@ pub const PUT_MANY_BYTES_MAX: usize = 8 << 20;
 pub struct Put {
     /// The domain's name.
     pub domain: String,
-    /// The record's key.
+    /// The record's key. Empty where it follows from the value, as that of a
+    /// memory does.
+    #[serde(default)]
     pub id: String,
     /// Its new value.
     pub value: Value,
+    /// The application that writes, as [`super::AppState`] names it: the value
+    /// has the shape that it said it writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
 }
 
 /// A record was written: by [`Put`], [`Del`] or [`Restore`].
@@ -35,7 +41,8 @@ pub struct Written {
     pub domain: String,
     /// The record's key.
     pub id: String,
-    /// The version it has now, as [`Restore`] takes it.
+    /// The version it has now, as [`Restore`] takes it; `private` if the record
+    /// stays on this device, where it has no versions.
     pub version: String,
     /// When it was written.
     pub at: Moment,
@@ -46,7 +53,7 @@ impl Request for Put {
     type Answer = Written;
 
     async fn run(self, control: &Control) -> Result<Written, Failure> {
-        control.put(&self.domain, &self.id, self.value).await
+        control.put_as(self).await
     }
 }
 
@@ -68,6 +75,11 @@ pub struct GetAnswer {
     pub version: String,
     /// When it was last written.
     pub mtime: Moment,
+    /// The schema number that the value follows.
+    pub schema: u32,
+    /// The device that it belongs to, where each device has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 impl Request for Get {
@@ -131,6 +143,9 @@ pub struct ListRow {
     pub mtime: Moment,
     /// How long its value is.
     pub bytes: u64,
+    /// The device that it belongs to, where each device has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 impl Request for List {
@@ -234,7 +249,8 @@ pub struct PutMany {
 /// One record of a [`PutMany`].
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PutItem {
-    /// The record's key.
+    /// The record's key. Empty where it follows from the value.
+    #[serde(default)]
     pub id: String,
     /// Its value.
     pub value: Value,

@@ -93,7 +93,7 @@ fn every_kind_of_file_becomes_records_of_its_domain() {
     .map(str::to_owned);
     let mut names = names(&import);
     let device_settings = names.iter_mut().find(|name| name.starts_with("device-settings:")).unwrap();
-    assert_eq!(*device_settings, format!("device-settings:{}/main_api", PHONE.short()));
+    assert_eq!(*device_settings, format!("device-settings:{}/main_api", PHONE));
     device_settings.truncate("device-settings:".len());
     assert_eq!(names, expected);
     assert_eq!(lines(&import), Vec::<String>::new());

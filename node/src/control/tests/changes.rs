@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn since(token: Option<&str>) -> Changes {
-    Changes { domain: "messages".to_owned(), since: token.map(str::to_owned), ..Changes::default() }
+    Changes { domain: "settings".to_owned(), since: token.map(str::to_owned), ..Changes::default() }
 }
 
 fn waiting(token: &str) -> Changes {
@@ -22,13 +22,13 @@ fn ids(answer: &ChangesAnswer) -> Vec<&str> {
 #[tokio::test]
 async fn changes_while_nobody_watched_are_told_later() {
     let (device, control) = Device::new().await;
-    control.put("messages", "a", "1").await.expect("written");
+    control.put("settings", "a", "1").await.expect("written");
     let seen = control.changes(since(None)).await.expect("told");
     assert_eq!((ids(&seen), seen.resync, seen.more), (vec!["a"], false, false));
     assert_eq!(seen.rows[0].token, seen.next);
-    control.put("messages", "b", "1").await.expect("written");
-    control.del("messages", "a").await.expect("deleted");
-    control.put("prompts", "another domain", "1").await.expect("written");
+    control.put("settings", "b", "1").await.expect("written");
+    control.del("settings", "a").await.expect("deleted");
+    control.put("secrets", "another domain", "1").await.expect("written");
     drop(control);
     let control = device.open().await.expect("opened");
     let page = control.changes(since(Some(&seen.next))).await.expect("told");
@@ -46,8 +46,8 @@ async fn a_write_ends_the_wait() {
     let start = control.changes(since(None)).await.expect("told").next;
     let (asked, waiter) = (waiting(&start), control.clone());
     let waiting = tokio::spawn(async move { waiter.changes(asked).await });
-    control.put("prompts", "another domain", "1").await.expect("written");
-    control.put("messages", "a", "1").await.expect("written");
+    control.put("secrets", "another domain", "1").await.expect("written");
+    control.put("settings", "a", "1").await.expect("written");
     assert_eq!(ids(&waiting.await.expect("no panic").expect("told")), ["a"]);
 }
 

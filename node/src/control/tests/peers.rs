@@ -20,7 +20,7 @@ const PHONE: DeviceId = DeviceId([2; 32]);
 const DESKTOP: DeviceId = DeviceId([3; 32]);
 
 /// Makes `device` trusted, as a pairing does.
-async fn pair(control: &Control, device: DeviceId, label: &str, role: Trusted) {
+pub(super) async fn pair(control: &Control, device: DeviceId, label: &str, role: Trusted) {
     let card = Card { label: label.to_owned(), ..Card::default() };
     let paired = Paired { device, card, role, domains: None, once_seconds: 0, ours: None, theirs: None };
     let at = control.now();
@@ -33,7 +33,7 @@ async fn pair(control: &Control, device: DeviceId, label: &str, role: Trusted) {
 
 /// What a peer delivers: nothing new, in a domain.
 fn delivery() -> Vec<Batch> {
-    vec![Batch { domain: DomainId::of("prompts"), records: Vec::new(), cursor: None }]
+    vec![Batch { domain: DomainId::of("settings"), records: Vec::new(), cursor: None }]
 }
 
 async fn view(control: &Control) -> View {
@@ -143,7 +143,7 @@ async fn only_the_dead_are_forgotten_and_they_stay_dead() {
 async fn a_removed_device_says_so_and_keeps_its_data() {
     let (_device, control) = Device::new().await;
     pair(&control, DESKTOP, "desktop", Trusted::Kin).await;
-    control.put("prompts", "a", "x").await.expect("written");
+    control.put("settings", "a", "x").await.expect("written");
     let at = control.now();
     let job = Job::change_view(move |view| {
         Ok::<_, std::convert::Infallible>((view.handle_bye_revoked(DESKTOP, at), ()))
@@ -153,7 +153,7 @@ async fn a_removed_device_says_so_and_keeps_its_data() {
     assert_eq!(status.state, Pill::Error);
     let warning = status.warnings.iter().find(|warning| warning.code == "revoked").expect("a warning");
     assert!(warning.text.contains("removed by desktop"), "{}", warning.text);
-    control.get("prompts", "a").await.expect("kept");
+    control.get("settings", "a").await.expect("kept");
 }
 
 /// A node that answers what the test lets it answer.
@@ -271,18 +271,18 @@ async fn a_renewed_device_keeps_its_data_and_trusts_nobody() {
     pair(&control, PHONE, "phone", Trusted::Kin).await;
     pair(&control, DESKTOP, "desktop", Trusted::Kin).await;
     control.revoke("phone").await.expect("revoked");
-    let written = control.put("prompts", "a", "x").await.expect("written");
+    let written = control.put("settings", "a", "x").await.expect("written");
     let old = control.device();
     assert_eq!(Control::renew(&device.home).await.expect_err("in use").kind, Kind::StoreLocked);
     drop(control);
     let control = Control::renew(&device.home).await.expect("renewed");
     assert_ne!(control.device(), old);
-    assert_eq!(control.get("prompts", "a").await.expect("kept").version, written.version);
+    assert_eq!(control.get("settings", "a").await.expect("kept").version, written.version);
     let view = view(&control).await;
     let states: Vec<_> = [PHONE, DESKTOP, old].map(|device| view.row(device).map(|row| row.state)).into();
     assert_eq!(states, [Some(State::Revoked), None, Some(State::Revoked)]);
-    control.put("prompts", "a", "y").await.expect("written by the new key");
-    let rows = control.history("prompts", "a").await.expect("listed").rows;
+    control.put("settings", "a", "y").await.expect("written by the new key");
+    let rows = control.history("settings", "a").await.expect("listed").rows;
     assert_eq!((&rows[0].device, &rows[1].device), (&control.device().to_string(), &old.to_string()));
 }
 
