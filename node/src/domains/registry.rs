@@ -83,7 +83,11 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::clone(built_in()))), reading: Arc::new(Mutex::new(())) }
+        Self {
+            current: Arc::new(RwLock::new(Arc::clone(built_in()))),
+            reading: Arc::new(Mutex::new(())),
+            told: Arc::default(),
+        }
     }
 }
 
@@ -101,25 +105,25 @@ impl Registry {
         let known = Known { files: read_files(files), ..store.read(read_store)? };
         let old = self.current();
         let (domains, changes) = assemble(known, &old);
+        let said = |domains: &Domains| -> Vec<(Source, Declaration)> {
+            domains.all().iter().map(|domain| (domain.source, domain.declaration.clone())).collect()
+        };
+        let changed = said(&old) != said(&domains);
+        let rules = rules::of(&domains);
+        // First what holds, so that a disk that cannot be written hinders none
+        // of it.
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(domains);
+        let tell = !self.told.swap(true, Ordering::Relaxed) || changed;
+        if tell {
+            store.set_rules(rules);
+        }
         for (name, adopted) in changes {
             note(store, &name, adopted.as_ref(), now)?;
         }
-        let names = |domains: &Domains| -> Vec<(String, Source, Declaration)> {
-            let all = domains.all().iter();
-            all.map(|domain| (domain.name().to_owned(), domain.source, domain.declaration.clone())).collect()
-        };
-        let changed = names(&old) != names(&domains);
-        if changed || !self.told.swap(true, Ordering::Relaxed) {
-            store.set_rules(rules::of(&domains));
-            let mut at = None;
-            loop {
-                at = store.write(Job::recheck(at, now))?;
-                if at.is_none() {
-                    break;
-                }
-            }
+        let mut page = if tell { store.write(Job::recheck(None, now))? } else { None };
+        while page.is_some() {
+            page = store.write(Job::recheck(page, now))?;
         }
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(domains);
         Ok(changed)
     }
 }
