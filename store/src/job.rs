@@ -238,7 +238,11 @@ impl Job<Applied> {
                         applied.refused += 1;
                         continue;
                     }
+                    let own = tx.own(batch.domain, &record.key)?;
                     let joined = tx.join(batch.domain, record, from, now)?;
+                    if let Some(own) = own {
+                        tx.assert_own(own, now)?;
+                    }
                     applied.changed += u64::from(joined.changed);
                     applied.conflicts += u64::from(joined.conflict);
                 }

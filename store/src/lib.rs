@@ -24,6 +24,7 @@ mod job;
 mod join;
 mod migrate;
 mod open;
+mod owner;
 mod peers;
 mod private;
 mod query;

@@ -196,12 +196,12 @@ fn a_local_file_goes_before_the_rest() {
     assert!(removed.code == 1 && removed.stderr.contains("HOME/domains"), "{}", removed.stderr);
 }
 
-/// F11, D5: three nodes, none rebuilt or restarted: records of a kind that a
-/// device does not know wait there, the declaration arrives as a record, and
-/// all hold the same.
+/// F6, F11, D5: three policies, three nodes, nothing rebuilt or restarted: the
+/// declaration arrives as a record, edits made apart end as each policy says,
+/// and all hold the same.
 #[test]
 fn a_domain_from_a_file_alone_reaches_every_device() {
-    let [desktop, laptop, phone] = ["desktop", "laptop", "phone"].map(Node::on_loopback);
+    let [desktop, laptop, mut phone] = ["desktop", "laptop", "phone"].map(Node::on_loopback);
     pair(&desktop, &laptop, Some(desktop.address()));
     pair(&desktop, &phone, Some(desktop.address()));
     for (name, policy) in [("notes", "fields"), ("drawings", "keep-both"), ("marks", "lww")] {
@@ -221,8 +221,17 @@ fn a_domain_from_a_file_alone_reaches_every_device() {
             });
         }
     }
-    laptop.put("notes", "from-laptop", r#"{"by":"laptop"}"#);
-    phone.put("drawings", "from-phone", r#"{"by":"phone"}"#);
+    // Edits made apart: nobody hears of the phone's before it is back.
+    phone.down();
+    for name in ["notes", "drawings", "marks"] {
+        phone.put(name, "from-desktop", r#"{"by":"desktop","phone":1}"#);
+        laptop.put(name, "from-desktop", r#"{"by":"desktop","laptop":1}"#);
+    }
+    until("the desktop has the laptop's", || {
+        let all = |name: &&str| desktop.run(&["get", name, "from-desktop"]).stdout.contains("laptop");
+        ["notes", "drawings", "marks"].iter().all(all).then_some(())
+    });
+    phone.up();
     // The laptop and the phone know each other and no address.
     for node in [&laptop, &phone, &laptop] {
         until("both hold the same", || (node.run(&["sync", "desktop"]).code == 0).then_some(()));
@@ -231,6 +240,9 @@ fn a_domain_from_a_file_alone_reaches_every_device() {
         desktop.assert_same_list(&laptop, name);
         desktop.assert_same_list(&phone, name);
     }
+    let note = json(&phone.device().print(["get", "notes", "from-desktop"]));
+    assert_eq!((&note["phone"], &note["laptop"]), (&1.into(), &1.into()));
+    assert_eq!(["notes", "drawings", "marks"].map(|name| desktop.count(name)), [1, 2, 1]);
 }
 
 /// F7, F20: each device asks before a declaration lets records go further.
@@ -257,4 +269,117 @@ fn what_widens_is_asked_about_on_each_device() {
     assert_eq!(laptop.run(&["domains", "accept", "journal"]).code, 0);
     assert_eq!((&shown()["opt_in"], &shown()["asks"]), (&false.into(), &Value::Null));
     assert_eq!(laptop.run(&["domains", "accept", "journal"]).code, 1);
+}
+
+/// F11: the page that teaches domains does what it says.
+#[test]
+fn the_worked_example_works() {
+    let page = include_str!("../../../docs/domains.md");
+    let device = Device::named("desktop");
+    let mut blocks = page.split("\n```");
+    let mut commands = 0;
+    while let (Some(_), Some(block)) = (blocks.next(), blocks.next()) {
+        let (kind, text) = block.split_once('\n').unwrap_or_default();
+        if let Some(name) = kind.strip_prefix("toml file=") {
+            file(&device, name, text);
+        }
+        if kind != "console" {
+            continue;
+        }
+        for step in text.split("\n$ ").map(|step| step.trim_start_matches("$ ")) {
+            let (command, expected) = step.split_once('\n').unwrap_or((step, ""));
+            let (input, command) = match command.split_once(" | ") {
+                Some((echo, command)) => (echo.trim_start_matches("echo ").trim_matches('\''), command),
+                None => ("", command),
+            };
+            let in_home = |word: &str| match word.ends_with(".toml") {
+                true => device.home().join(word).display().to_string(),
+                false => word.to_owned(),
+            };
+            let words: Vec<_> = command.split_whitespace().skip(1).map(in_home).collect();
+            let ended = device.run_with(&words, input);
+            let said = ended.stdout + &ended.stderr;
+            commands += 1;
+            if !expected.is_empty() {
+                assert_eq!(said.trim_end(), expected.trim_end(), "{command}");
+            }
+        }
+    }
+    assert_eq!(commands, 7, "the example was not found");
+}
+
+/// I25, I28: the same memory written on two devices is one record on both.
+#[test]
+fn a_memory_written_twice_is_one_record() {
+    let [desktop, laptop] = ["desktop", "laptop"].map(Node::on_loopback);
+    let memory = r#"{"project":"boat","source":"chat","content":"The tide turns at six."}"#;
+    for node in [&desktop, &laptop] {
+        let ended = node.device().run_with(["put", "memories", "-"], memory);
+        assert!(
+            ended.code == 0 && ended.stdout.starts_with("memories/216487ed197836afabe2d7f3c3dfae78 "),
+            "{}",
+            ended.stderr
+        );
+    }
+    pair(&desktop, &laptop, Some(desktop.address()));
+    until("both hold the same", || (laptop.run(&["sync", "desktop"]).code == 0).then_some(()));
+    assert_eq!((desktop.count("memories"), laptop.count("memories")), (1, 1));
+    let wrong = desktop.device().run_with(["put", "memories", "mine"], memory);
+    assert!(wrong.code == 1 && wrong.stderr.contains("[wrong-id]"), "{}", wrong.stderr);
+}
+
+/// F19, F20: each device has its own settings, and what is excluded stays.
+#[test]
+fn what_is_of_one_device_stays_its_own() {
+    let [desktop, laptop] = ["desktop", "laptop"].map(Node::on_loopback);
+    pair(&desktop, &laptop, Some(desktop.address()));
+    for (node, theme) in [(&desktop, "\"dark\""), (&laptop, "\"light\"")] {
+        node.put("device-settings", "theme", theme);
+    }
+    desktop.put("presets", "builtin", r#"{"builtin":true}"#);
+    until("both hold the same", || {
+        let synced = laptop.run(&["sync", "desktop"]).code == 0;
+        (synced && laptop.count("device-settings") == 2).then_some(())
+    });
+    assert_eq!(desktop.device().print(["get", "device-settings", "theme"]), "\"dark\"");
+    assert_eq!(laptop.device().print(["get", "device-settings", "theme"]), "\"light\"");
+    let listed = laptop.run(&["list", "device-settings"]).stdout;
+    assert!(listed.contains("  desktop\n") && listed.contains("  laptop\n"), "{listed}");
+    let others = laptop.json(&["status"])["self"]["id"].as_str().map(|id| format!("{id}/theme"));
+    let refused = desktop.device().run_with(["put", "device-settings", &others.expect("an id")], "1");
+    assert!(refused.code == 4 && refused.stderr.contains("[not-owner]"), "{}", refused.stderr);
+    assert_eq!((desktop.count("presets"), laptop.count("presets")), (0, 0));
+    assert!(desktop.run(&["list", "presets"]).stdout.starts_with("builtin "));
+    assert_eq!(laptop.run(&["get", "presets", "builtin"]).code, 1);
+}
+
+/// D5: records of a kind that nobody declared here wait and are passed on;
+/// the declaration is all that has to come.
+#[test]
+fn what_waited_for_a_declaration_does_not_travel_again() {
+    let [desktop, mut laptop] = ["desktop", "laptop"].map(Node::on_loopback);
+    // A file of one device is not shared: the other one does not know it.
+    fs::create_dir(desktop.device().home().join("domains")).expect("created");
+    let text = "name = \"charts\"\n[value]\ntype = \"object\"\n";
+    file(desktop.device(), "domains/charts.toml", text);
+    assert_eq!(desktop.run(&["domains"]).code, 0, "it is read");
+    for number in 0..5 {
+        desktop.put("charts", &format!("c{number}"), "{}");
+    }
+    pair(&desktop, &laptop, Some(desktop.address()));
+    until("they wait on the laptop", || (waiting(&laptop) == 5).then_some(()));
+    assert_eq!(laptop.run(&["get", "charts", "c0"]).code, 2);
+    // With no node there is nobody to fetch anything from.
+    laptop.down();
+    let path = file(laptop.device(), "charts.toml", text);
+    assert_eq!(laptop.run(&["domains", "add", &path]).code, 0);
+    assert_eq!((waiting(&laptop), laptop.count("charts")), (0, 5));
+    assert_eq!(laptop.device().print(["get", "charts", "c0"]), "{}");
+}
+
+/// How many records wait on a device.
+fn waiting(node: &Node) -> u64 {
+    let status = node.json(&["status"]);
+    let rows = status["domains"].as_array().cloned().unwrap_or_default();
+    rows.iter().map(|row| row["waiting"].as_u64().unwrap_or_default()).sum()
 }
