@@ -19,7 +19,7 @@ fn ask<R: Request>(node: &Node, request: R) -> R::Answer {
 
 /// Begins a draft and saves half of it. The name of the hold.
 fn half(node: &Node, id: &str) -> String {
-    let ask_for = HoldOpen { domain: "messages".to_owned(), id: id.to_owned(), ttl_ms: None };
+    let ask_for = HoldOpen { domain: "settings".to_owned(), id: id.to_owned(), ttl_ms: None };
     let hold = ask(node, ask_for).hold;
     ask(node, HoldSave { hold: hold.clone(), value: "{\"text\":\"Hel".into(), ttl_ms: None });
     hold
@@ -35,20 +35,20 @@ fn drafts(node: &Node) -> Vec<Value> {
 fn a_reply_reaches_the_other_device_when_it_is_finished() {
     let (desktop, laptop) = (Node::on_loopback("desktop"), Node::on_loopback("laptop"));
     pair(&desktop, &laptop, Some(desktop.address()));
-    desktop.put("messages", "question", "{}");
+    desktop.put("settings", "question", "{}");
     let hold = half(&desktop, "reply");
-    laptop.put("messages", "meanwhile", "{}");
-    desktop.put("messages", "meanwhile too", "{}");
+    laptop.put("settings", "meanwhile", "{}");
+    desktop.put("settings", "meanwhile too", "{}");
     laptop.wait_until_equal(1);
     desktop.wait_until_equal(1);
-    assert_eq!((desktop.count("messages"), laptop.count("messages")), (3, 3));
-    assert_eq!(laptop.run(&["get", "messages", "reply"]).code, 1);
+    assert_eq!((desktop.count("settings"), laptop.count("settings")), (3, 3));
+    assert_eq!(laptop.run(&["get", "settings", "reply"]).code, 1);
     assert_eq!(drafts(&laptop), [Value::Null; 0]);
 
     let whole = "{\"text\":\"Hello\"}";
     ask(&desktop, HoldCommit { hold, value: Some(whole.into()) });
-    until("the reply has arrived", || (laptop.count("messages") == 4).then_some(()));
-    assert_eq!(laptop.device().print(["get", "messages", "reply"]), whole);
+    until("the reply has arrived", || (laptop.count("settings") == 4).then_some(()));
+    assert_eq!(laptop.device().print(["get", "settings", "reply"]), whole);
     assert_eq!(drafts(&desktop), [Value::Null; 0]);
 }
 
@@ -58,15 +58,15 @@ fn a_reply_reaches_the_other_device_when_it_is_finished() {
 fn a_kill_leaves_a_half_reply_interrupted_and_unsynced() {
     let (mut desktop, laptop) = (Node::on_loopback("desktop"), Node::on_loopback("laptop"));
     pair(&desktop, &laptop, Some(desktop.address()));
-    desktop.put("messages", "reply", "{}");
+    desktop.put("settings", "reply", "{}");
     laptop.wait_until_equal(1);
     let (kept, dropped) = (half(&desktop, "reply"), half(&desktop, "another"));
     desktop.kill();
     desktop.up();
     laptop.run(&["sync"]);
     laptop.wait_until_equal(1);
-    assert_eq!(laptop.count("messages"), 1);
-    assert_eq!(laptop.device().print(["get", "messages", "reply"]), "{}", "the old one stays");
+    assert_eq!(laptop.count("settings"), 1);
+    assert_eq!(laptop.device().print(["get", "settings", "reply"]), "{}", "the old one stays");
     let rows = drafts(&desktop);
     assert_eq!(rows.iter().map(|row| &row["state"]).collect::<Vec<_>>(), ["interrupted", "interrupted"]);
     assert_eq!(desktop.device().print(["drafts", "show", &kept]), "{\"text\":\"Hel");
@@ -77,6 +77,6 @@ fn a_kill_leaves_a_half_reply_interrupted_and_unsynced() {
     assert_eq!(desktop.run(&["drafts"]).stdout, "No drafts.\n");
     let half = "{\"text\":\"Hel";
     until("what was kept has arrived", || {
-        (laptop.device().print(["get", "messages", "reply"]) == half).then_some(())
+        (laptop.device().print(["get", "settings", "reply"]) == half).then_some(())
     });
 }

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use kinsync_protocol::record::Key;
 use kinsync_store::{Draft, DraftState as State, HoldId, Job, LEASE_MILLIS_MAX, Store, WriteError};
 
 use super::{
     Control,
     version::{moment, version_name},
+    writing::check_fits,
 };
 use crate::{
     clock::Moment,
@@ -44,8 +44,8 @@ impl Leases {
 impl Control {
     /// Begins a draft, or takes up one that was interrupted.
     pub async fn hold(&self, ask: HoldOpen) -> Result<HoldOpened, Failure> {
-        let domain = self.domains().named(&ask.domain)?.id();
-        let key = Key::new(ask.id)?;
+        let named = self.domains().named(&ask.domain)?;
+        let (domain, key) = (named.id(), self.key_to_write(&named, &ask.id)?);
         let (hold, ttl) = (HoldId(random::number()), ttl(ask.ttl_ms));
         let job = Job::hold(domain, key, hold, ttl, self.now());
         let (draft, text) = self.shared.storage.write(job).await?;
@@ -69,9 +69,19 @@ impl Control {
 
     /// Makes a draft the record that it is for. When it returns, the record is
     /// on disk.
+    ///
+    /// `value-does-not-fit` leaves the draft as it is.
     pub async fn hold_commit(&self, ask: HoldCommit) -> Result<Written, Failure> {
         let hold = self.find_hold(&ask.hold).await?;
-        let job = Job::commit_draft(hold, ask.value.map(|value| value.0), self.now());
+        let now = self.now();
+        let found = self.shared.storage.read(move |snapshot| snapshot.draft(hold, now)).await?;
+        if let Some((draft, text)) = found
+            && let Some(domain) = self.domains().with_id(draft.domain)
+        {
+            let value = ask.value.as_ref().map_or(text.as_slice(), |value| &value.0);
+            check_fits(domain, draft.key.as_str(), value)?;
+        }
+        let job = Job::commit_draft(hold, ask.value.map(|value| value.0), now);
         let (draft, version) = self.shared.storage.write(job).await.map_err(|error| gone(error, hold))?;
         self.ended(&draft, true);
         Ok(Written {

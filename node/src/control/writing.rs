@@ -156,7 +156,7 @@ impl Control {
             _ => None,
         };
         let body = fields::migrated(declaration, &body, schema, declaration.schema).unwrap_or(body);
-        domain.check(&body).map_err(|why| does_not_fit(domain.name(), id, &why))?;
+        check_fits(domain, id, &body)?;
         let value: Json = match (&typed, declaration.exclude.is_empty()) {
             (Some(_), true) => Json::Null,
             _ => serde_json::from_slice(&body).unwrap_or_default(),
@@ -261,6 +261,11 @@ fn shared(place: &Place) -> Failure {
     let (domain, key) = (place.domain.name(), &place.key);
     Failure::new(Kind::Shared, format!("{domain}/{key} would stay on this device, but the others have it."))
         .hint("Write it under another id, or delete it first.")
+}
+
+/// Refuses a value that has another shape than its domain declares.
+pub(super) fn check_fits(domain: &Domain, id: &str, body: &[u8]) -> Result<(), Failure> {
+    domain.check(body).map_err(|why| does_not_fit(domain.name(), id, &why))
 }
 
 /// A value of another shape than was declared.

@@ -7,7 +7,7 @@ use crate::{
 };
 
 async fn open(control: &Control, id: &str) -> Result<HoldOpened, Failure> {
-    let ask = HoldOpen { domain: "messages".to_owned(), id: id.to_owned(), ttl_ms: Some(10_000) };
+    let ask = HoldOpen { domain: "settings".to_owned(), id: id.to_owned(), ttl_ms: Some(10_000) };
     control.hold(ask).await
 }
 
@@ -24,18 +24,18 @@ fn named(event: &Event) -> (&'static str, serde_json::Value) {
 #[tokio::test]
 async fn a_hold_publishes_at_its_commit() {
     let (_device, control) = Device::new().await;
-    control.put("messages", "reply", "the old one").await.expect("written");
+    control.put("settings", "reply", "the old one").await.expect("written");
     let mut watching = control.subscribe();
     let opened = open(&control, "reply").await.expect("opened");
     assert_eq!((opened.until, opened.value), (Moment(MORNING.0 + 10_000), "".into()));
     save(&control, &opened.hold, "Hel").await.expect("saved");
-    assert_eq!(control.get("messages", "reply").await.expect("there").value, "the old one".into());
+    assert_eq!(control.get("settings", "reply").await.expect("there").value, "the old one".into());
     let draft = control.draft(&opened.hold[..6]).await.expect("found");
     assert_eq!((draft.value, draft.draft.state), ("Hel".into(), DraftState::Running));
     let value = Some("Hello".into());
     let written = control.hold_commit(HoldCommit { hold: opened.hold.clone(), value }).await.expect("done");
-    assert_eq!((written.domain.as_str(), written.id.as_str()), ("messages", "reply"));
-    assert_eq!(control.get("messages", "reply").await.expect("there").value, "Hello".into());
+    assert_eq!((written.domain.as_str(), written.id.as_str()), ("settings", "reply"));
+    assert_eq!(control.get("settings", "reply").await.expect("there").value, "Hello".into());
     assert!(control.drafts().await.expect("listed").rows.is_empty());
     let events: Vec<_> = std::iter::from_fn(|| watching.try_next()).map(|numbered| numbered.event).collect();
     let [started, Event::Put(_), finished] = &events[..] else { panic!("{events:?}") };
@@ -78,7 +78,7 @@ async fn a_restart_interrupts_what_was_running() {
     assert_eq!((rows.len(), rows[0].state, rows[0].bytes), (1, DraftState::Interrupted, 3));
     let log = control.log_tail(None).await.expect("read").rows;
     assert_eq!(log.last().expect("a line").event, "generation_interrupted");
-    assert_eq!(control.get("messages", "reply").await.expect_err("no half reply").kind, Kind::NotFound);
+    assert_eq!(control.get("settings", "reply").await.expect_err("no half reply").kind, Kind::NotFound);
     control.hold_drop(HoldDrop { hold: opened.hold.clone() }).await.expect("dropped");
     let again = control.hold_drop(HoldDrop { hold: opened.hold }).await.expect_err("gone");
     assert_eq!(again.kind, Kind::NotFound);
