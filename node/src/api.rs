@@ -26,7 +26,12 @@ use crate::{
     control::Control,
     failure::{Failure, Kind},
     request::{
-        AppState, Changes, Choose, ConfigGet, ConfigSet, ConflictClaim, ConflictResolve, ConflictShow, ConflictTake, Conflicts, Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove, DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend, HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, ReadinessGet, Request, Restore, Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo, Verify, Version,
+        AppState, Changes, Choose, ConfigGet, ConfigSet, ConflictClaim, ConflictResolve, ConflictShow,
+        ConflictTake, Conflicts, Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove,
+        DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend,
+        HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr,
+        PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, ReadinessGet, Request, Restore, Revoke,
+        Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo, Verify, Version,
     },
 };
 

@@ -121,7 +121,8 @@ impl Text for ConflictDetail {
             text.extend(self.fields.iter().map(|field| compared(field, page)));
         }
         text + &format!(
-            "\nDecide:  kinsync conflicts take {number} local\n         kinsync conflicts take {number} remote\n         \
+            "\nDecide:  kinsync conflicts take {number} local\n         \
+             kinsync conflicts take {number} remote\n         \
              kinsync conflicts take {number} FILE\n",
             number = row.number,
         )

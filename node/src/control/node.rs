@@ -1,6 +1,8 @@
 //! How the node is, its settings, and what happened.
 
-use kinsync_store::{DomainCounts, State, StoreSnapshot};
+use std::collections::BTreeMap;
+
+use kinsync_store::{DomainCounts, ReadError, State, StoreSnapshot, Waiting, WaitingRecord};
 
 use super::{
     API_VERSION, Control,
@@ -36,9 +38,22 @@ impl Control {
         let last_event = self.shared.events.last_id();
         let facts = self.facts().await?;
         let peers = self.peers().await?.peers;
-        let counts = self.shared.storage.read(StoreSnapshot::counts).await?;
+        let read = |snapshot: &StoreSnapshot| {
+            let counts = snapshot.counts()?;
+            let waiting = counts.iter().filter(|counts| counts.waiting > 0);
+            let first = waiting.map(|counts| Ok((counts.domain, snapshot.waiting(counts.domain, 1)?.pop())));
+            let first = first.collect::<Result<BTreeMap<_, _>, ReadError>>()?;
+            Ok((counts, first))
+        };
+        let (counts, first) = self.shared.storage.read(read).await?;
         let rows: Vec<_> = domain_rows(&self.domains(), &counts);
         let mut warnings = self.warnings(&rows, &peers, facts.as_ref());
+        for counts in &counts {
+            if let Some(first) = first.get(&counts.domain).and_then(Option::as_ref) {
+                let text = self.why_waiting(counts, first);
+                warnings.push(Warning { code: "waiting-upgrade".to_owned(), text });
+            }
+        }
         let trust = self.trust_warnings().await?;
         warnings.extend(trust.warnings);
         let mut status = facts.as_ref().map(|facts| facts.status.clone()).unwrap_or_default();
@@ -120,15 +135,6 @@ impl Control {
                 1 => warn("conflicts", format!("1 conflict in {} is kept in history.", row.name)),
                 n => warn("conflicts", format!("{n} conflicts in {} are kept in history.", row.name)),
             }
-            if row.waiting > 0 {
-                let unknown = self.domains().find(&row.name).is_none();
-                let (records, name) = (row.waiting, &row.name);
-                let text = match unknown {
-                    true => format!("{records} records of {name} wait: nobody declared that domain here."),
-                    false => format!("{records} records of {name} wait for an update of this device."),
-                };
-                warn("waiting-upgrade", text);
-            }
         }
         let domains = self.domains();
         for (name, pending) in domains.pending.iter().filter(|(_, pending)| !pending.rejected) {
@@ -155,6 +161,39 @@ impl Control {
         }
         warnings.extend(facts.into_iter().flat_map(|facts| facts.warnings.iter().cloned()));
         warnings
+    }
+
+    /// Why records of a domain wait, by the first of them, and what to do.
+    fn why_waiting(&self, counts: &DomainCounts, first: &WaitingRecord) -> String {
+        let domains = self.domains();
+        let name = match domains.with_id(counts.domain) {
+            Some(domain) => domain.name().to_owned(),
+            None => counts.name.clone().unwrap_or_else(|| counts.domain.to_string()),
+        };
+        let declared = domains.with_id(counts.domain).map_or(1, |domain| domain.declaration.schema);
+        let by = self.device_name(first.version.stamp.device).unwrap_or_else(|| "Another device".to_owned());
+        let records = if counts.waiting == 1 {
+            "1 record waits".to_owned()
+        } else {
+            format!("{} records wait", counts.waiting)
+        };
+        match &first.why {
+            Waiting::UnknownDomain => format!("{records} in {name}: nobody declared that domain here."),
+            Waiting::NewerSchema { schema } => format!(
+                "{by} runs a newer schema for {name} ({schema} > {declared}). {records}. Update this device."
+            ),
+            Waiting::OlderSchema { schema } => {
+                format!(
+                    "{by} runs an older schema for {name} ({schema} < {declared}). {records}. Update {by}."
+                )
+            }
+            Waiting::Misfit { why } => {
+                format!("{records} in {name}, as they do not fit what is declared. {}: {why}.", first.key)
+            }
+            Waiting::Unreadable | _ => {
+                format!("{by} runs a later kinsync. {records} in {name}. Update this device.")
+            }
+        }
     }
 
     /// Which version this is.

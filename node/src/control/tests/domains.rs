@@ -143,6 +143,13 @@ async fn a_newer_record_is_left_alone() {
     assert_eq!((failure.kind, failure.exit_code()), (Kind::SchemaNewer, 9));
     assert!(failure.message.contains("has schema 2, and this device knows up to 1"), "{failure}");
     assert_eq!(refused(&control, "settings", "theme", "1").await.kind, Kind::SchemaNewer);
+    let status = control.status().await.expect("told");
+    let warning =
+        status.warnings.iter().find(|warning| warning.code == "waiting-upgrade").expect("a warning");
+    assert_eq!(
+        warning.text,
+        "phone runs a newer schema for settings (2 > 1). 1 record waits. Update this device."
+    );
     declare(&control, "name = \"settings\"\nschema = 2\n").await;
     assert_eq!(text(&control, "settings", "theme").await, "{}");
 }
