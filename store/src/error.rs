@@ -148,6 +148,13 @@ pub enum WriteError {
     /// A later version of kinsync wrote the record.
     #[error("a later version of kinsync wrote this record")]
     NewerValue,
+    /// The device may not write all of this here: a person said so. It stays
+    /// trusted.
+    #[error("the device {peer} may not write this here")]
+    NotGranted {
+        /// The device.
+        peer: DeviceId,
+    },
     /// The record that this one belongs to is deleted.
     #[error("the record {parent} that this one belongs to is deleted")]
     ParentDeleted {

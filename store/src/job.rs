@@ -52,6 +52,9 @@ pub struct Applied {
     pub conflicts: u64,
     /// Records that contradict themselves and were left out.
     pub refused: u64,
+    /// Deletions that were not granted, and that a new version of the record
+    /// undoes.
+    pub undone: u64,
     /// Domains that were left out, as there are as many as two devices can
     /// share.
     pub left_out: BTreeSet<DomainId>,
@@ -200,14 +203,16 @@ impl Job<Applied> {
     /// Takes in what a device delivered: records, and the cursors that cover
     /// them, in one transaction.
     ///
-    /// Trust is read in that same transaction, so nothing from a device
-    /// commits after its revocation has. Batches of a first copy and cursors
+    /// Trust and rights are read in that same transaction, so nothing from a
+    /// device commits after its revocation has, or after its rights have ended.
+    /// A deletion that is not granted is undone. Batches of a first copy and cursors
     /// alone may be answered before they are on disk; after a crash the cursor
     /// is gone with the records it covers.
     ///
     /// # Errors
     /// [`WriteError::NotTrusted`], also if one of the domains is not shared with
-    /// the device.
+    /// the device; [`WriteError::NotGranted`] if the device may not write in one
+    /// of them.
     pub fn apply(from: DeviceId, batches: Vec<Batch>, now: UnixMillis) -> Self {
         let bytes = batches
             .iter()
@@ -223,6 +228,11 @@ impl Job<Applied> {
             if !tx.may_write(from, batches.iter().map(|batch| batch.domain))? {
                 return Err(Stop::Refused(WriteError::NotTrusted { peer: from }));
             }
+            for batch in &batches {
+                if !tx.grants(from, batch.domain)?.write {
+                    return Err(Stop::Refused(WriteError::NotGranted { peer: from }));
+                }
+            }
             let mut applied = Applied::default();
             for batch in batches {
                 if !tx.has_room_for(batch.domain)? {
@@ -236,6 +246,12 @@ impl Job<Applied> {
                     if let Err(error) = record.check() {
                         tracing::warn!(peer = %from, key = %record.key, %error, "record refused");
                         applied.refused += 1;
+                        continue;
+                    }
+                    if tx.undoes(from, batch.domain, &record)? {
+                        let undone = tx.write_over(batch.domain, &record.key, &record.version, now)?;
+                        applied.undone += u64::from(undone);
+                        applied.changed += u64::from(undone);
                         continue;
                     }
                     let own = tx.own(batch.domain, &record.key)?;

@@ -29,6 +29,7 @@ mod peers;
 mod private;
 mod query;
 mod resolve;
+mod rights;
 mod rows;
 mod rules;
 mod snapshot;
@@ -55,7 +56,7 @@ pub use peers::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Address, AddressNote, PEER_TEX
 pub use private::Private;
 pub use query::{Conflict, DomainCounts, Listed, Live, PastVersion};
 pub use rows::Reason;
-pub use rules::{Check, Rules};
+pub use rules::{Check, Rules, Sharing};
 pub use snapshot::StoreSnapshot;
 pub use store::{BALLAST_BYTES, CACHE_BYTES, Options, Store};
 pub use trash::{Emptied, Trashed};

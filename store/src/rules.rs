@@ -32,6 +32,8 @@ pub struct Rules {
     pub scope: Scope,
     /// How many changes at once are held.
     pub guard: Guard,
+    /// With whom its records are shared.
+    pub sharing: Sharing,
     /// What fits the domain; everything if missing.
     pub check: Option<Check>,
     /// A number that is another one whenever `schema`, `reads`, `parent` or
@@ -48,6 +50,7 @@ impl Default for Rules {
             parent: None,
             scope: Scope::default(),
             guard: Guard::default(),
+            sharing: Sharing::default(),
             check: None,
             revision: 1,
         }
@@ -84,6 +87,19 @@ impl Rules {
     pub(crate) fn knows(&self, stored: &[u8]) -> bool {
         value::open(stored).is_ok_and(|opened| opened.header.schema <= self.schema)
     }
+}
+
+/// With whom the records of a domain are shared.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Sharing {
+    /// With every device that may have them.
+    #[default]
+    Free,
+    /// Only with devices that both ends have asked to share it with, by its
+    /// name.
+    OptIn,
+    /// With no device.
+    Nobody,
 }
 
 /// The rules of all domains.
@@ -129,6 +145,17 @@ impl RuleSet {
     /// The domain whose records those of `domain` belong to.
     pub(crate) fn parent(&self, domain: DomainId) -> Option<DomainId> {
         self.get(domain)?.parent
+    }
+
+    /// With whom the records of `domain` are shared.
+    pub(crate) fn sharing(&self, domain: DomainId) -> Sharing {
+        self.rules.get(&domain).map_or(Sharing::Free, |rules| rules.sharing)
+    }
+
+    /// The domains that are not shared freely.
+    pub(crate) fn not_free(&self) -> impl Iterator<Item = DomainId> {
+        let apart = self.rules.iter().filter(|(_, rules)| rules.sharing != Sharing::Free);
+        apart.map(|(domain, _)| *domain)
     }
 
     /// The domains whose records belong to those of `domain`.

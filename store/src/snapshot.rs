@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kinsync_protocol::grants::Grants;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item;
 use kinsync_protocol::record::{Key, Record};
@@ -148,6 +149,18 @@ impl Snapshot for StoreSnapshot {
         }
         domains.sort();
         Ok(domains)
+    }
+
+    fn grants(&self, peer: DeviceId, domain: DomainId) -> Grants {
+        self.granted(peer, domain)
+    }
+
+    fn limited_domains(&self, peer: DeviceId) -> Vec<DomainId> {
+        self.granted_apart(peer)
+    }
+
+    fn other_grants(&self, peer: DeviceId) -> Grants {
+        self.granted_elsewhere(peer)
     }
 
     fn root(&self, domain: DomainId) -> Result<Root, ReadError> {

@@ -83,6 +83,8 @@ tables! {
     waiting, WAITING: (u32, u128) => &'static [u8];
     /// Device id → its row of the trust view.
     trust, TRUST: &'static [u8; 32] => &'static [u8];
+    /// Device id → what the device may do here, if not everything: see `rights`.
+    rights, RIGHTS: &'static [u8; 32] => &'static [u8];
     /// Number → an accepted trust statement. Append only.
     trust_log, TRUST_LOG: u64 => &'static [u8];
     /// Device id → what is known about the device.

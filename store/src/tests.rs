@@ -11,6 +11,7 @@ pub(crate) mod platter;
 mod power;
 mod resolve;
 mod restore;
+mod rights;
 mod rules;
 mod trash;
 pub(crate) mod world;

@@ -11,7 +11,17 @@ const SEEDS: u64 = 40;
 /// real store.
 #[test]
 fn the_laws_hold_over_the_real_store() {
-    let campaign = Campaign::from_environment(0..SEEDS, Options::default());
+    all_hold(Options::default());
+}
+
+/// D16: the same with rights that change.
+#[test]
+fn rights_are_kept_over_the_real_store() {
+    all_hold(Options { rights: true, ..Options::default() });
+}
+
+fn all_hold(options: Options) {
+    let campaign = Campaign::from_environment(0..SEEDS, options);
     let summary = campaign.run::<Real>(|line| println!("{line}"));
     println!("{}", summary.line());
     assert!(summary.failures.is_empty(), "{}", summary.failed());

@@ -88,7 +88,9 @@ impl Disk for Real {
             }
         };
         match done {
-            Err(WriteError::NotFound | WriteError::NotTrusted { .. }) => Done::Refused,
+            Err(WriteError::NotFound | WriteError::NotTrusted { .. } | WriteError::NotGranted { .. }) => {
+                Done::Refused
+            }
             done => done.expect(WRITE),
         }
     }
@@ -103,12 +105,12 @@ impl Disk for Real {
         changed.map(|(_, changes)| changes).unwrap_or_default()
     }
 
-    fn allow(&mut self, _: DeviceId, _: Rights) {
-        unreachable!("worlds with rights run over the store in memory");
+    fn allow(&mut self, peer: DeviceId, rights: Rights) {
+        self.store().write(Job::allow(peer, rights)).expect(WRITE);
     }
 
-    fn rights(&self, _: DeviceId) -> Rights {
-        Rights::ALL
+    fn rights(&self, peer: DeviceId) -> Rights {
+        self.store().read(|view| view.rights(peer)).expect(READ)
     }
 
     fn trusted(&self) -> View {
