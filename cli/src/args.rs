@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use kinsync::request::Allowed;
 
 use crate::parse;
 
@@ -212,6 +213,10 @@ pub(crate) struct Pair {
     /// Also print the code as a QR ticket
     #[arg(long, conflicts_with = "code")]
     pub(crate) qr: bool,
+
+    /// What the other device may do here
+    #[command(flatten)]
+    pub(crate) rights: Rights,
 }
 
 /// `kinsync join`
@@ -232,6 +237,44 @@ pub(crate) struct Join {
     /// The most that this device accepts to become
     #[arg(long = "as", value_enum, value_name = "ROLE")]
     pub(crate) role: Option<Role>,
+
+    /// What the other device may do here
+    #[command(flatten)]
+    pub(crate) rights: Rights,
+}
+
+/// What another device may do here: without any, everything.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What the other device may do here")]
+pub(crate) struct Rights {
+    /// Share only these domains with it
+    #[arg(long, value_name = "DOMAIN,…", value_delimiter = ',')]
+    pub(crate) domains: Option<Vec<String>>,
+
+    /// It may have the records here; nothing is taken from it
+    #[arg(long, conflicts_with = "send_only")]
+    pub(crate) read_only: bool,
+
+    /// What it sends is taken in; it gets nothing
+    #[arg(long)]
+    pub(crate) send_only: bool,
+
+    /// Undo its deletions
+    #[arg(long)]
+    pub(crate) no_delete: bool,
+
+    /// Share these as well, which are shared only if both devices ask: secrets
+    #[arg(long, value_name = "DOMAIN,…", value_delimiter = ',')]
+    pub(crate) also: Vec<String>,
+}
+
+impl Rights {
+    /// The same as the node takes it; `None` if nothing was typed.
+    pub(crate) fn allowed(self) -> Option<Allowed> {
+        let Self { domains, read_only, send_only, no_delete, also } = self;
+        let allowed = Allowed { domains, read_only, send_only, no_delete, also };
+        (allowed != Allowed::default()).then_some(allowed)
+    }
 }
 
 /// What a paired device may do.
@@ -269,6 +312,20 @@ pub(crate) enum PeersAction {
         peer: String,
         /// The new name; empty for the one that it gives itself
         name: String,
+    },
+    /// Say what one may do here, instead of what it could do before
+    #[command(after_help = "\
+Takes effect at once. The other device is told, and says so in sync, verify
+and status. What it has already, it keeps.")]
+    Allow {
+        /// A name, four or more letters of the id, or the libp2p id
+        peer: String,
+        /// Everything again
+        #[arg(long, conflicts_with_all = ["domains", "read_only", "send_only", "no_delete", "also"])]
+        all: bool,
+        /// What it may do
+        #[command(flatten)]
+        rights: Rights,
     },
     /// Remember an address, for networks without multicast
     AddAddr {

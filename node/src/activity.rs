@@ -131,6 +131,7 @@ fn is_kept(event: &Event) -> bool {
         | Event::Paired { .. }
         | Event::PeerOffline(_)
         | Event::PeerOnline(_)
+        | Event::Policy { .. }
         | Event::RecordsApplied { .. }
         | Event::Revoked { .. }
         | Event::RevokedHere { .. }

@@ -30,8 +30,8 @@ use crate::{
         ConflictTake, Conflicts, Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove,
         DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend,
         HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr,
-        PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, ReadinessGet, Request, Restore, Revoke,
-        Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo, Verify, Version,
+        PeerAllow, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, ReadinessGet, Request, Restore,
+        Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo, Verify, Version,
     },
 };
 
@@ -84,6 +84,7 @@ pub fn router(control: Control) -> Router {
     let router = route::<PairJoin>(router);
     let router = route::<PairOpen>(router);
     let router = route::<PeerAddAddr>(router);
+    let router = route::<PeerAllow>(router);
     let router = route::<PeerForget>(router);
     let router = route::<PeerRename>(router);
     let router = route::<PeerShow>(router);

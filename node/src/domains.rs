@@ -15,8 +15,9 @@ pub mod widening;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kinsync_protocol::declaration::Declaration;
+use kinsync_protocol::declaration::{Declaration, Scope};
 use kinsync_protocol::id::DomainId;
+use kinsync_store::Sharing;
 
 use crate::failure::{Failure, Kind};
 use shape::Shape;
@@ -155,6 +156,42 @@ impl Domains {
             above = parent(id);
         }
         depth
+    }
+
+    /// With whom the records of each are shared.
+    pub fn sharing(&self) -> BTreeMap<DomainId, Sharing> {
+        let sharing = |domain: &Arc<Domain>| {
+            let sharing = match (domain.declaration.scope, domain.declaration.opt_in) {
+                (Scope::User | Scope::Device, true) => Sharing::OptIn,
+                (Scope::User | Scope::Device, false) => Sharing::Free,
+                // Neither an organisation's nor of a scope that is not known.
+                (Scope::Tenant | _, _) => Sharing::Nobody,
+            };
+            (domain.id, sharing)
+        };
+        self.domains.iter().map(sharing).collect()
+    }
+
+    /// Checks what somebody typed to say what a device may share: `domains` it
+    /// shares, and domains to ask for.
+    ///
+    /// # Errors
+    /// There is no such domain, or it is none that has to be asked for; the
+    /// failure lists those there are.
+    pub fn check_shared(&self, domains: &[String], asked: &[String]) -> Result<(), Failure> {
+        for name in domains.iter().filter(|name| *name != DECLARATIONS) {
+            self.named(name)?;
+        }
+        for name in asked {
+            if !self.named(name)?.declaration.opt_in {
+                let opt_in = self.domains.iter().filter(|domain| domain.declaration.opt_in);
+                let names: Vec<_> = opt_in.take(NAMED_MAX).map(|domain| domain.name()).collect();
+                let text = format!("Records of {name:?} are shared without being asked for.");
+                return Err(Failure::new(Kind::BadRequest, text)
+                    .hint(format!("Domains that have to be asked for: {}.", names.join(", "))));
+            }
+        }
+        Ok(())
     }
 
     /// What to call a domain: its name, or its id if nobody declared it here.

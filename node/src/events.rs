@@ -16,7 +16,7 @@ use crate::{
     activity::Activity,
     clock::{Clock, Moment},
     failure::Failure,
-    request::{Choice, Missing, PeerRow, Pill, Ready, Role, SecretText, Warning},
+    request::{Choice, LimitedBy, LimitedDomain, Missing, PeerRow, Pill, Ready, Role, SecretText, Warning},
 };
 
 /// How many events are kept for those who come back: some minutes of a busy
@@ -80,6 +80,20 @@ pub enum Event {
     PeerOffline(PeerName),
     /// A trusted device is connected.
     PeerOnline(PeerName),
+    /// What a device lets another one do has changed.
+    Policy {
+        /// The other device.
+        #[serde(flatten)]
+        peer: PeerName,
+        /// Which of the two has changed it.
+        by: LimitedBy,
+        /// What the other one may do here now, if it was this device.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rights: Option<Vec<String>>,
+        /// What the other one withholds now, if it was that one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        limited: Vec<LimitedDomain>,
+    },
     /// A record was written.
     Put(RecordChange),
     /// Records here need something that no application has: ask what to do.
@@ -256,6 +270,7 @@ impl Event {
             Self::Paired { .. } => "paired",
             Self::PeerOffline(_) => "peer_offline",
             Self::PeerOnline(_) => "peer_online",
+            Self::Policy { .. } => "policy",
             Self::Put(_) => "put",
             Self::Readiness { .. } => "readiness",
             Self::RecordsApplied { .. } => "records_applied",

@@ -99,6 +99,8 @@ kinds! {
     Incompatible, "incompatible", 9, 505;
     /// No record, version or device of that name.
     NotFound, "not-found", 1, 404;
+    /// A person said that a device may not do this.
+    NotGranted, "not-granted", 4, 403;
     /// The home has not been set up.
     NotInitialised, "not-initialised", 1, 404;
     /// That device is not one of this set.

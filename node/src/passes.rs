@@ -12,7 +12,7 @@ use kinsync_protocol::fault::PeerFault;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::item::key_hash;
 use kinsync_protocol::record::Record;
-use kinsync_protocol::session::{Outcome, Session, SessionError, Step};
+use kinsync_protocol::session::{DomainOutcome, Outcome, Session, SessionError, Step};
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_protocol::sums::Nonce;
@@ -221,7 +221,16 @@ fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> 
     if !batches.is_empty() {
         store.write(Job::apply(peer, batches, now))?;
     }
-    let step = shared(store, peer, |snapshot| Ok(session.step(snapshot)?))?;
+    let step = shared(store, peer, |snapshot| {
+        // The other side was told what it may do. Once that is not so any more
+        // it has to be told anew, before anything else is said.
+        let outcome = session.outcome();
+        let told = |domain: &DomainOutcome| snapshot.grants(peer, domain.domain) == domain.ours;
+        if !outcome.domains.iter().all(told) {
+            return Err(PassError::Refused(Refusal::NoSession));
+        }
+        Ok(session.step(snapshot)?)
+    })?;
     if !step.cursors.is_empty() {
         store.write(Job::apply(peer, step.cursors.clone(), now))?;
     }
@@ -230,7 +239,13 @@ fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> 
 
 fn take_push(store: &Store, peer: DeviceId, push: Push, now: UnixMillis) -> Result<bool, PassError> {
     let Push { domain, epoch, previous, seq, records } = push;
-    let cursor = shared(store, peer, |snapshot| Ok(snapshot.cursor(peer, domain)?))?;
+    let (granted, cursor) = shared(store, peer, |snapshot| {
+        Ok((snapshot.grants(peer, domain).write, snapshot.cursor(peer, domain)?))
+    })?;
+    if !granted {
+        // The pass that follows tells the peer what is granted.
+        return Ok(false);
+    }
     let follows = cursor == Some(Cursor { epoch, seq: previous, after: None });
     let cursor = follows.then_some(Cursor { epoch, seq, after: None });
     store.write(Job::apply(peer, vec![Batch { domain, records, cursor }], now))?;
@@ -242,6 +257,7 @@ fn refusal(error: &PassError) -> Refusal {
         PassError::Peer(_) => Refusal::BadMessage,
         PassError::Refused(refusal) => *refusal,
         PassError::Write(WriteError::NotTrusted { .. }) => Refusal::NotTrusted,
+        PassError::Write(WriteError::NotGranted { .. }) => Refusal::NoSession,
         PassError::Read(_) | PassError::Unsound(_) | PassError::Write(_) => Refusal::NoStore,
     }
 }
@@ -250,6 +266,9 @@ fn refusal(error: &PassError) -> Refusal {
 /// `peer` itself.
 pub fn push(store: &Store, peer: DeviceId, domain: DomainId, acked: u64) -> Result<Pushing, PassError> {
     shared(store, peer, |snapshot| {
+        if !snapshot.grants(peer, domain).read {
+            return Ok(Pushing::Nothing);
+        }
         let rows = snapshot.log(domain, acked, PUSH_ROWS_MAX + 1)?;
         let Some(last) = rows.last() else {
             return Ok(Pushing::Nothing);

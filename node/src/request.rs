@@ -14,6 +14,7 @@ mod node;
 mod pairing;
 mod peers;
 mod records;
+mod rights;
 mod sync;
 mod trash;
 mod value;
@@ -58,6 +59,7 @@ pub use records::{
     Counts, Del, Get, GetAnswer, History, HistoryKind, HistoryRow, HistoryRows, LIST_ROWS_MAX, List,
     ListAnswer, ListRow, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, Put, PutItem, PutMany, Restore, Written,
 };
+pub use rights::{Allowed, LimitedBy, LimitedDomain, PeerAllow, Withheld, sentences, words};
 pub use sync::{SyncNow, SyncOutcome, SyncRow, SyncRows, Verify, VerifyAnswer, VerifyDomain, VerifyPeer};
 pub use trash::{
     Restored, TRASH_ROWS_MAX, Trash, TrashEmptied, TrashEmpty, TrashRestore, TrashRow, TrashRows, Undo,

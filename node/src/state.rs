@@ -293,9 +293,36 @@ impl NodeState {
             for (domain, head) in heads {
                 let push = peer.pushes.entry(*domain).or_default();
                 push.acked = Some(push.acked.unwrap_or_default().max(*head));
+                push.shut = false;
                 if peer.link.is_greeted() {
                     Self::push(&mut self.actions, device, *domain, push);
                 }
+            }
+        }
+    }
+
+    /// Nothing may be sent to the device in these domains.
+    pub fn handle_shut(&mut self, device: DeviceId, domains: &[DomainId]) {
+        if let Some(peer) = self.peers.get_mut(&device) {
+            for domain in domains {
+                let in_flight = peer.pushes.get(domain).is_some_and(|push| push.in_flight);
+                let push = peer::Push { acked: None, in_flight, dirty: false, shut: true };
+                peer.pushes.insert(*domain, push);
+            }
+        }
+    }
+
+    /// What the device may do here has changed: what was known of it has to be
+    /// found out anew, and it has to be told.
+    pub fn handle_rights_changed(&mut self, device: DeviceId, now: Duration) {
+        if let Some(peer) = self.peers.get_mut(&device) {
+            for push in peer.pushes.values_mut() {
+                push.acked = None;
+                push.shut = false;
+            }
+            match &mut peer.pass {
+                Pass::Running { again } => *again = true,
+                Pass::Idle { .. } => peer.pass_by(now),
             }
         }
     }
@@ -333,6 +360,9 @@ impl NodeState {
                 continue;
             }
             let push = peer.pushes.entry(domain).or_default();
+            if push.shut {
+                continue;
+            }
             push.dirty = true;
             match push.acked {
                 Some(_) => Self::push(&mut self.actions, *device, domain, push),

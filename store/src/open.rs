@@ -2,6 +2,7 @@
 //! damage can do, and what is shared by all who use the store.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use kinsync_protocol::id::DeviceId;
+use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::stamp::Hlc;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend};
@@ -19,7 +20,7 @@ use crate::commit::Commit;
 use crate::disk::{Access, Disk};
 use crate::error::{OpenError, ReadError, is_full, is_read_only};
 use crate::migrate;
-use crate::rules::RuleSet;
+use crate::rules::{RuleSet, Sharing};
 use crate::tables::{META, View};
 
 /// How the store stands with writing. Reading goes on in every state.
@@ -100,7 +101,14 @@ impl Core {
     }
 
     pub(crate) fn set_rules(&self, rules: RuleSet) {
-        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        let mut current = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let sharing = Arc::clone(&current.sharing);
+        *current = Arc::new(rules.shared(sharing));
+    }
+
+    pub(crate) fn set_sharing(&self, sharing: BTreeMap<DomainId, Sharing>) {
+        let mut current = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(RuleSet::clone(&current).shared(Arc::new(sharing)));
     }
 
     pub(crate) fn access(&self) -> Option<Access> {

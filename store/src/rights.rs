@@ -32,7 +32,7 @@ fn read(
 fn grants(rights: &Rights, rules: &RuleSet, domain: DomainId) -> Grants {
     match rules.sharing(domain) {
         Sharing::Nobody => Grants::none(Why::Scope),
-        sharing => rights.grants(domain, sharing == Sharing::OptIn),
+        sharing @ (Sharing::Free | Sharing::OptIn) => rights.grants(domain, sharing == Sharing::OptIn),
     }
 }
 

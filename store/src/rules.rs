@@ -32,8 +32,6 @@ pub struct Rules {
     pub scope: Scope,
     /// How many changes at once are held.
     pub guard: Guard,
-    /// With whom its records are shared.
-    pub sharing: Sharing,
     /// What fits the domain; everything if missing.
     pub check: Option<Check>,
     /// A number that is another one whenever `schema`, `reads`, `parent` or
@@ -50,7 +48,6 @@ impl Default for Rules {
             parent: None,
             scope: Scope::default(),
             guard: Guard::default(),
-            sharing: Sharing::default(),
             check: None,
             revision: 1,
         }
@@ -110,6 +107,8 @@ pub(crate) struct RuleSet {
     is_set: bool,
     rules: BTreeMap<DomainId, Rules>,
     children: BTreeMap<DomainId, Vec<DomainId>>,
+    /// The domains that are not shared freely.
+    pub(crate) sharing: Arc<BTreeMap<DomainId, Sharing>>,
 }
 
 impl RuleSet {
@@ -120,7 +119,12 @@ impl RuleSet {
                 children.entry(parent).or_default().push(*domain);
             }
         }
-        Self { is_set: true, rules, children }
+        Self { is_set: true, rules, children, sharing: Arc::default() }
+    }
+
+    /// The same rules, shared like this.
+    pub(crate) fn shared(self, sharing: Arc<BTreeMap<DomainId, Sharing>>) -> Self {
+        Self { sharing, ..self }
     }
 
     pub(crate) fn get(&self, domain: DomainId) -> Option<&Rules> {
@@ -149,12 +153,12 @@ impl RuleSet {
 
     /// With whom the records of `domain` are shared.
     pub(crate) fn sharing(&self, domain: DomainId) -> Sharing {
-        self.rules.get(&domain).map_or(Sharing::Free, |rules| rules.sharing)
+        self.sharing.get(&domain).copied().unwrap_or_default()
     }
 
     /// The domains that are not shared freely.
     pub(crate) fn not_free(&self) -> impl Iterator<Item = DomainId> {
-        let apart = self.rules.iter().filter(|(_, rules)| rules.sharing != Sharing::Free);
+        let apart = self.sharing.iter().filter(|(_, sharing)| **sharing != Sharing::Free);
         apart.map(|(domain, _)| *domain)
     }
 

@@ -21,7 +21,7 @@ use crate::disk::Access;
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::job::{Applied, Job, Pending, PutMany, Queued};
 use crate::open::{self, Core, FileMedium, State};
-use crate::rules::{RuleSet, Rules};
+use crate::rules::{RuleSet, Rules, Sharing};
 use crate::snapshot::StoreSnapshot;
 use crate::writer::Writer;
 
@@ -202,6 +202,12 @@ impl Store {
     /// records that are there already up to it.
     pub fn set_rules(&self, rules: BTreeMap<DomainId, Rules>) {
         self.core.set_rules(RuleSet::new(rules));
+    }
+
+    /// Says with whom the records of domains are shared from now on: those
+    /// that are not named, with everybody who may have them.
+    pub fn set_sharing(&self, sharing: BTreeMap<DomainId, Sharing>) {
+        self.core.set_sharing(sharing);
     }
 
     /// Calls `subscriber` with every commit from now on, on the writer's

@@ -26,8 +26,8 @@ use crate::reach::{Events, Node};
 pub(crate) async fn run(run: &Run, args: Pair) -> Result<()> {
     match args.code {
         Some(code) => {
-            let Pair { addr, label, role, .. } = args;
-            join(run, Join { code: Some(code), addr, label, role }).await
+            let Pair { addr, label, role, rights, .. } = args;
+            join(run, Join { code: Some(code), addr, label, role, rights }).await
         }
         None => told(run.out, host::run(run, args).await),
     }

@@ -1,14 +1,14 @@
 //! `kinsync peers`: the devices of the set.
 
 use kinsync::request::{
-    PeerAddAddr, PeerAddress, PeerDetail, PeerForget, PeerList, PeerPath, PeerRename, PeerRow, PeerShow,
-    PeerState, Peers as Ask, Role, SelfRow, Status,
+    PeerAddAddr, PeerAddress, PeerAllow, PeerDetail, PeerForget, PeerList, PeerPath, PeerRename, PeerRow,
+    PeerShow, PeerState, Peers as Ask, Role, SelfRow, Status,
 };
 use serde::Serialize;
 
 use super::Run;
 use crate::args::{Peers, PeersAction};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::{Align, Page, Text, clean, plural, table};
 use crate::reach::Class;
 
@@ -29,6 +29,16 @@ pub(crate) async fn run(run: &Run, args: Peers) -> Result<()> {
         }
         PeersAction::Rename { peer, name } => {
             run.out.result(&Renamed(node.ask(PeerRename { peer, name }).await?))?;
+        }
+        PeersAction::Allow { peer, all, rights } => {
+            let allowed = match rights.allowed() {
+                None if !all => {
+                    return Err(Failure::usage("Say what the device may do.")
+                        .hint("Everything again:  --all. Less:  kinsync peers allow --help"));
+                }
+                allowed => allowed.unwrap_or_default(),
+            };
+            run.out.result(&MayDo(node.ask(PeerAllow { peer, allowed }).await?))?;
         }
         PeersAction::AddAddr { peer, addr } => {
             run.out.result(&node.ask(PeerAddAddr { peer, addr }).await?)?;
@@ -53,8 +63,8 @@ struct Devices {
 
 impl Text for Devices {
     fn text(&self, page: Page) -> String {
-        let heads = ["NAME", "ID", "STATE", "PATH", "LAST SEEN", "LAST SYNC", "ROLE"];
-        let me = [&clean(&self.me.name), short(&self.me.id), "(you)", "–", "–", "–", "–"];
+        let heads = ["NAME", "ID", "STATE", "PATH", "LAST SEEN", "LAST SYNC", "ROLE", "RIGHTS"];
+        let me = [&clean(&self.me.name), short(&self.me.id), "(you)", "–", "–", "–", "–", "–"];
         let mut rows = vec![heads.map(str::to_owned).to_vec(), me.map(str::to_owned).to_vec()];
         rows.extend(self.list.peers.iter().map(|peer| {
             vec![
@@ -68,9 +78,10 @@ impl Text for Devices {
                 },
                 page.ago(peer.last_sync),
                 peer.role.map_or("–", role).to_owned(),
+                rights(&peer.rights).unwrap_or_else(|| "–".to_owned()),
             ]
         }));
-        table(&rows, &[Align::Left; 7], 0)
+        table(&rows, &[Align::Left; 8], 0)
     }
 }
 
@@ -82,6 +93,7 @@ impl Text for PeerDetail {
             ("id", row.id.clone()),
             ("peer id", row.peer_id.clone()),
             ("role", row.role.map_or("–", role).to_owned()),
+            ("may here", may(&row.rights).unwrap_or_else(|| "–".to_owned())),
             ("state", state(row.state).to_owned()),
             ("path", path(row.path).to_owned()),
             ("last seen", page.ago(row.last_seen)),
@@ -151,6 +163,58 @@ impl Text for Forgotten {
     }
 }
 
+#[derive(Serialize)]
+#[serde(transparent)]
+struct MayDo(PeerRow);
+
+impl Text for MayDo {
+    fn text(&self, _: Page) -> String {
+        let may = may(&self.0.rights).unwrap_or_default();
+        format!("{} may now do this here: {may}.\n", clean(&self.0.name))
+    }
+}
+
+/// Rights as the node tells them, taken apart: what is granted, the only
+/// domains, and those that were asked for.
+fn parts(rights: &[String]) -> (Vec<&str>, Option<&str>, Option<&str>) {
+    let after = |prefix: &str| rights.iter().find_map(|word| word.strip_prefix(prefix));
+    let words = rights.iter().map(String::as_str).filter(|word| !word.contains(':')).collect();
+    (words, after("only:"), after("also:"))
+}
+
+/// Rights in a table: `all`, `read-only`, `no-delete, 2 domains`.
+fn rights(rights: &[String]) -> Option<String> {
+    let (words, only, also) = parts(rights);
+    let what = match (words.contains(&"read"), words.contains(&"write"), words.contains(&"delete")) {
+        (true, true, true) => "all",
+        (true, true, false) => "no-delete",
+        (true, false, _) => "read-only",
+        (false, true, true) => "send-only",
+        (false, true, false) => "send-only, no-delete",
+        (false, false, _) => return None,
+    };
+    let names = |list: &str| plural(list.split(',').filter(|name| !name.is_empty()).count() as u64, "domain");
+    let only = only.map(|list| format!(", {}", names(list))).unwrap_or_default();
+    let also = also.map(|list| format!(" +{}", clean(list))).unwrap_or_default();
+    Some(format!("{what}{only}{also}"))
+}
+
+/// Rights in words: `read, write, delete; only in chats, messages`.
+fn may(rights: &[String]) -> Option<String> {
+    let (words, only, also) = parts(rights);
+    if words.is_empty() {
+        return None;
+    }
+    let spread = |list: &str| clean(&list.replace(',', ", "));
+    let only = match only {
+        Some("") => "; in no domain".to_owned(),
+        Some(list) => format!("; only in {}", spread(list)),
+        None => String::new(),
+    };
+    let also = also.map(|list| format!("; also {}", spread(list))).unwrap_or_default();
+    Some(format!("{}{only}{also}", words.join(", ")))
+}
+
 /// The first two groups of a printed id, for tables; decisions show all four.
 pub(crate) fn short(id: &str) -> &str {
     id.get(..9).unwrap_or(id)
@@ -208,7 +272,11 @@ mod tests {
             last_seen: ago(seen),
             last_sync: (state != PeerState::Revoked).then_some(ago(seen + 4)).flatten(),
             clock_offset_ms: Some(-250),
-            rights: Vec::new(),
+            rights: if state == PeerState::Revoked {
+                Vec::new()
+            } else {
+                ["read", "write", "delete"].map(str::to_owned).to_vec()
+            },
         }
     }
 
@@ -237,11 +305,11 @@ mod tests {
         ];
         let devices = Devices { me: me(), list: PeerList { v: 1, peers } };
         assert_snapshot!(devices.text(Page::at(NOW)), @r"
-        NAME        ID         STATE    PATH  LAST SEEN  LAST SYNC  ROLE
-        desktop     6Q3K-WN7A  (you)    –     –          –          –
-        laptop      B2XM-4T9R  online   lan   now        4 s ago    kin
-        phone       9FHD-77CE  offline  –     2 d ago    2 d ago    kin
-        old�[2Jmac  RR3P-K1YV  revoked  –     41 d ago   –          –
+        NAME        ID         STATE    PATH  LAST SEEN  LAST SYNC  ROLE  RIGHTS
+        desktop     6Q3K-WN7A  (you)    –     –          –          –     –
+        laptop      B2XM-4T9R  online   lan   now        4 s ago    kin   all
+        phone       9FHD-77CE  offline  –     2 d ago    2 d ago    kin   all
+        old�[2Jmac  RR3P-K1YV  revoked  –     41 d ago   –          –     –
         ");
         let json = serde_json::to_value(&devices).unwrap();
         assert_eq!(json["v"], 1);
@@ -254,6 +322,24 @@ mod tests {
         let text = Devices { me: me(), list: PeerList { v: 1, peers } }.text(Page::at(NOW));
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.lines().all(|line| line.contains("  ")), "{text}");
+    }
+
+    /// D16: what a device may do is a word in the table and a line in full.
+    #[test]
+    fn rights_are_shown_short_and_in_full() {
+        let shown = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            (rights(&words).unwrap_or_default(), may(&words).unwrap_or_default())
+        };
+        let pair = |short: &str, full: &str| (short.to_owned(), full.to_owned());
+        assert_eq!(shown(&["read"]), pair("read-only", "read"));
+        assert_eq!(shown(&["write", "delete"]), pair("send-only", "write, delete"));
+        assert_eq!(
+            shown(&["read", "write", "only:chats,messages", "also:secrets"]),
+            pair("no-delete, 2 domains +secrets", "read, write; only in chats, messages; also secrets")
+        );
+        assert_eq!(shown(&["read", "only:"]), pair("read-only, 0 domains", "read; in no domain"));
+        assert_eq!(shown(&[]), pair("", ""));
     }
 
     /// Decisions show the whole id.
@@ -279,6 +365,7 @@ mod tests {
         id            B2XM-4T9R-DD3W-V5AT
         peer id       12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X
         role          kin
+        may here      read, write, delete
         state         offline
         path          –
         last seen     1 min ago

@@ -2,12 +2,12 @@
 
 use kinsync::Kind;
 use kinsync::events::Event;
-use kinsync::request::{SyncNow, SyncOutcome, SyncRow, SyncRows};
+use kinsync::request::{LimitedDomain, SyncNow, SyncOutcome, SyncRow, SyncRows, sentences};
 
 use super::Run;
 use crate::args::Sync;
 use crate::failure::{Failure, Result};
-use crate::output::{Align, Output, Page, Text, clean, count, table};
+use crate::output::{Align, Output, Page, Text, WIDTH, clean, count, table, wrap};
 use crate::progress;
 use crate::reach::{Class, Node};
 
@@ -63,8 +63,15 @@ fn verdict(rows: &SyncRows) -> Result<()> {
 impl Text for SyncRows {
     fn text(&self, _: Page) -> String {
         let rows: Vec<Vec<String>> = self.peers.iter().map(line).collect();
-        table(&rows, &[Align::Left; 5], 0)
+        let limits = self.peers.iter().flat_map(|row| limits(&row.limited, &row.name));
+        table(&rows, &[Align::Left; 5], 0) + &limits.collect::<String>()
     }
+}
+
+/// A line for each thing that two devices do not share.
+pub(super) fn limits(limited: &[LimitedDomain], peer: &str) -> Vec<String> {
+    let sentences = sentences(limited, peer);
+    sentences.iter().map(|sentence| wrap(&format!("limited: {}", clean(sentence)), WIDTH) + "\n").collect()
 }
 
 fn line(row: &SyncRow) -> Vec<String> {
@@ -106,12 +113,13 @@ mod tests {
             push: 1_200,
             blobs: 0,
             duration_ms: 240,
+            limited: Vec::new(),
             failure,
         }
     }
 
     fn code(rows: Vec<SyncRow>) -> String {
-        let verdict = verdict(&SyncRows { peers: rows });
+        let verdict = verdict(&SyncRows { v: 1, peers: rows });
         verdict.map_or_else(|failure| failure.code().to_owned(), |()| "done".to_owned())
     }
 
@@ -134,7 +142,7 @@ mod tests {
             row("phone", SyncOutcome::Offline, None),
             row("tablet", SyncOutcome::Would, None),
         ];
-        assert_snapshot!(SyncRows { peers: rows }.text(Page::at(Moment(0))), @r"
+        assert_snapshot!(SyncRows { v: 1, peers: rows }.text(Page::at(Moment(0))), @r"
         laptop  pull 0   push 1 200  blobs 0  0.2 s
         phone   offline
         tablet  pull 0   push 1 200  blobs 0  not done

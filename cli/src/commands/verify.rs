@@ -4,6 +4,7 @@ use kinsync::Kind;
 use kinsync::request::{Verify as Ask, VerifyAnswer, VerifyPeer};
 
 use super::Run;
+use super::sync::limits;
 use crate::args::Verify;
 use crate::failure::{Failure, Result};
 use crate::output::{Align, Page, Text, clean, count, plural, table};
@@ -25,7 +26,8 @@ impl Text for VerifyAnswer {
         }
         let rows: Vec<Vec<String>> =
             self.peers.iter().map(|peer| vec![clean(&peer.name), finding(peer)]).collect();
-        table(&rows, &[Align::Left; 2], 0)
+        let limits = self.peers.iter().flat_map(|peer| limits(&peer.limited, &peer.name));
+        table(&rows, &[Align::Left; 2], 0) + &limits.collect::<String>()
     }
 }
 
@@ -39,7 +41,7 @@ fn finding(peer: &VerifyPeer) -> String {
     let differing: Vec<String> = peer
         .domains
         .iter()
-        .filter(|domain| !domain.equal)
+        .filter(|domain| !domain.equal && !domain.limited)
         .map(|domain| match domain.peer_records {
             Some(there) => {
                 format!("{} ({} here, {} there)", clean(&domain.name), count(domain.records), count(there),)
@@ -48,9 +50,14 @@ fn finding(peer: &VerifyPeer) -> String {
         })
         .collect();
     if differing.is_empty() {
-        let records = peer.domains.iter().map(|domain| domain.records).sum();
-        let domains = plural(peer.domains.len() as u64, "domain");
-        format!("equal  ({domains}, {})", plural(records, "record"))
+        let equal = || peer.domains.iter().filter(|domain| domain.equal);
+        let records = equal().map(|domain| domain.records).sum();
+        let domains = plural(equal().count() as u64, "domain");
+        let limited = match peer.domains.iter().filter(|domain| !domain.equal).count() {
+            0 => String::new(),
+            limited => format!(", {} limited", plural(limited as u64, "domain")),
+        };
+        format!("equal  ({domains}, {}){limited}", plural(records, "record"))
     } else {
         format!("differs in {}", differing.join(", "))
     }
@@ -68,6 +75,7 @@ mod tests {
         let domain = |&(name, here, there): &(&str, u64, u64)| VerifyDomain {
             name: name.to_owned(),
             equal: here == there,
+            limited: false,
             records: here,
             peer_records: Some(there),
         };
@@ -76,6 +84,7 @@ mod tests {
             name: name.to_owned(),
             checked: !domains.is_empty(),
             domains: domains.iter().map(domain).collect(),
+            limited: Vec::new(),
             failure: None,
         }
     }

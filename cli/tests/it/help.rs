@@ -103,6 +103,23 @@ fn the_help_of_pair_says_where_a_code_may_come_from() {
       -h, --help
               Print help (see a summary with '-h')
 
+    What the other device may do here:
+          --domains <DOMAIN,…>
+              Share only these domains with it
+
+          --read-only
+              It may have the records here; nothing is taken from it
+
+          --send-only
+              What it sends is taken in; it gets nothing
+
+          --no-delete
+              Undo its deletions
+
+          --also <DOMAIN,…>
+              Share these as well, which are shared only if both devices ask:
+              secrets
+
     Everywhere:
           --home <DIR>
               Keep everything under DIR: store, identity, config, log and socket

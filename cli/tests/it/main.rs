@@ -21,6 +21,7 @@ mod lan;
 mod network;
 mod records;
 mod revoking;
+mod rights;
 mod traffic;
 mod trash;
 mod usage;

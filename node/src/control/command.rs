@@ -12,8 +12,8 @@ use crate::{
     clock::Moment,
     failure::Failure,
     request::{
-        DoctorRow, PairJoin, PairJoining, PairOpen, PairOpened, PeerPath, SyncOutcome, Verdict, VerifyDomain,
-        Warning,
+        DoctorRow, LimitedDomain, PairJoin, PairJoining, PairOpen, PairOpened, PeerPath, SyncOutcome,
+        Verdict, VerifyDomain, Warning,
     },
     status,
 };
@@ -74,6 +74,13 @@ pub enum Command {
         /// Whose.
         device: DeviceId,
     },
+    /// What a device may do here has changed, and that is on disk.
+    RightsChanged {
+        /// Which device.
+        device: DeviceId,
+        /// Answered once nothing goes on under the rights before.
+        reply: Reply<()>,
+    },
     /// Trust in a device has ended and that is on disk: cut it off and tell the
     /// others.
     Revoked {
@@ -122,6 +129,8 @@ pub struct SyncReport {
     pub push: u64,
     /// How long it took.
     pub duration_ms: u64,
+    /// What the two devices do not share.
+    pub limited: Vec<LimitedDomain>,
     /// Why it did not end well.
     pub failure: Option<Failure>,
 }
@@ -133,6 +142,8 @@ pub struct VerifyReport {
     pub device: DeviceId,
     /// The domains, or why it could not be asked.
     pub domains: Result<Vec<VerifyDomain>, Failure>,
+    /// What the two devices do not share.
+    pub limited: Vec<LimitedDomain>,
 }
 
 /// What a revocation did on the network.

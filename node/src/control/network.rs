@@ -34,11 +34,11 @@ impl Control {
         let peers = self.peers_meant(request.peer.as_deref()).await?;
         if peers.is_empty() {
             self.require_node()?;
-            return Ok(SyncRows::default());
+            return Ok(SyncRows { v: 1, peers: Vec::new() });
         }
         let SyncNow { wait, full, dry_run, .. } = request;
         let reports = self.ask(|reply| Command::SyncNow { peers, wait, full, dry_run, reply }).await?;
-        Ok(SyncRows { peers: reports.into_iter().map(|report| self.sync_row(report)).collect() })
+        Ok(SyncRows { v: 1, peers: reports.into_iter().map(|report| self.sync_row(report)).collect() })
     }
 
     fn sync_row(&self, report: SyncReport) -> SyncRow {
@@ -50,6 +50,7 @@ impl Control {
             push: report.push,
             blobs: 0,
             duration_ms: report.duration_ms,
+            limited: report.limited,
             failure: report.failure,
         }
     }
@@ -64,7 +65,7 @@ impl Control {
             self.ask(|reply| Command::Verify { peers, reply }).await?
         };
         let peers: Vec<_> = reports.into_iter().map(|report| self.verify_peer(report)).collect();
-        let equal = peers.iter().flat_map(|peer| &peer.domains).all(|domain| domain.equal);
+        let equal = peers.iter().flat_map(|peer| &peer.domains).all(|domain| domain.equal || domain.limited);
         Ok(VerifyAnswer { v: 1, equal, peers })
     }
 
@@ -75,7 +76,7 @@ impl Control {
             Err(failure) => (Vec::new(), Some(failure)),
         };
         let name = self.shared.names.of(report.device);
-        VerifyPeer { id: report.device.to_string(), name, checked, domains, failure }
+        VerifyPeer { id: report.device.to_string(), name, checked, domains, limited: report.limited, failure }
     }
 
     fn require_node(&self) -> Result<(), Failure> {
@@ -92,6 +93,7 @@ impl Control {
 
     /// Opens a code on this device. Subscribe first: the rest comes as events.
     pub async fn pair_open(&self, mut request: PairOpen) -> Result<PairOpened, Failure> {
+        request.allowed.as_ref().map(|allowed| self.rights_of(allowed)).transpose()?;
         let seconds = *request.expires_s.get_or_insert(CODE_S);
         if !(1..=CODE_S_MAX).contains(&seconds) {
             return Err(Failure::new(
@@ -114,6 +116,7 @@ impl Control {
     /// comes as events.
     pub async fn pair_join(&self, mut request: PairJoin) -> Result<PairJoining, Failure> {
         check_code(request.code.reveal())?;
+        request.allowed.as_ref().map(|allowed| self.rights_of(allowed)).transpose()?;
         if let Some(addr) = &request.addr {
             address::parse(addr)?;
         }

@@ -114,6 +114,7 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
     let config = Config::load(&home.config())?;
     let (identity, store) = open_store(&home, clock.wall())?;
     let registry = Registry::default();
+    store.set_sharing(registry.current().sharing());
     if let Err(error) = registry.reload(&home.domains(), &store, UnixMillis(clock.wall().0)) {
         // What is built in is in force all the same, and reading goes on.
         tracing::warn!(%error, "the declarations of domains could not be read or noted");

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kinsync_protocol::{id::DeviceId, trust::State};
+use kinsync_protocol::{id::DeviceId, rights::Rights, trust::State};
+use kinsync_store::Job;
 
 use super::{
     Control,
@@ -16,7 +17,10 @@ use crate::{
     events::{Event, PeerName},
     failure::{Failure, Kind},
     identity,
-    request::{Done, PeerAddress, PeerDetail, PeerList, PeerRow, PeerState, Revoked, Warning},
+    request::{
+        Allowed, Done, LimitedBy, PeerAddress, PeerDetail, PeerList, PeerRow, PeerState, Revoked, Warning,
+        words,
+    },
 };
 
 impl Control {
@@ -80,6 +84,45 @@ impl Control {
         self.write_address(entry.device, addr.clone()).await?;
         self.changed(entry.device).await?;
         Ok(PeerAddress { addr, worked: None, typed: true })
+    }
+
+    /// Says what a peer may do here, instead of what it could do before.
+    ///
+    /// When it returns, that is on disk, nothing commits that the peer sent and
+    /// may not send any more, and a running node tells it.
+    pub async fn allow_peer(&self, peer: &str, allowed: &Allowed) -> Result<PeerRow, Failure> {
+        let rights = self.rights_of(allowed)?;
+        let device = self.trusted_peer(peer).await?;
+        let before = self.shared.storage.write(Job::allow(device, rights.clone())).await?;
+        match self.ask(|reply| Command::RightsChanged { device, reply }).await {
+            Ok(()) => {}
+            // With no node nothing is under way.
+            Err(failure) if failure.kind == Kind::NotRunning => {}
+            Err(failure) => return Err(failure),
+        }
+        let row = self.row_of(device).await?;
+        if before != rights {
+            self.shared.events.publish(Event::Policy {
+                peer: PeerName::from(&row),
+                by: LimitedBy::Own,
+                rights: Some(row.rights.clone()),
+                limited: Vec::new(),
+            });
+        }
+        Ok(row)
+    }
+
+    /// What was typed, if it can be granted.
+    pub(super) fn rights_of(&self, allowed: &Allowed) -> Result<Rights, Failure> {
+        if allowed.read_only && allowed.send_only {
+            return Err(Failure::new(
+                Kind::BadRequest,
+                "A device that may neither read nor send shares nothing.",
+            )
+            .hint("End the trust in it:  kinsync revoke"));
+        }
+        self.domains().check_shared(allowed.domains.as_deref().unwrap_or_default(), &allowed.also)?;
+        Ok(allowed.rights())
     }
 
     /// Removes a peer whose trust has ended from lists. Its key stays dead.
@@ -264,7 +307,7 @@ fn row(entry: &Entry, facts: Option<&NodeFacts>) -> PeerRow {
         last_sync: heard.and_then(|heard| heard.last_sync).or_else(|| entry.last_sync()),
         clock_offset_ms: heard.and_then(|heard| heard.clock_offset_ms),
         rights: match entry.role() {
-            Some(_) => vec!["read".to_owned(), "write".to_owned()],
+            Some(_) => words(entry.rights()),
             None => Vec::new(),
         },
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, convert::Infallible};
 
 use kinsync_protocol::{
     id::DeviceId,
+    rights::Rights,
     trust::{Introduced, Role as Trusted, Row, State, statement::Reason},
 };
 use kinsync_store::{Address, AddressNote, Job, Peer};
@@ -23,6 +24,7 @@ pub(super) struct Entry {
     row: Row,
     noted: Peer,
     addresses: Vec<Address>,
+    rights: Rights,
 }
 
 impl Entry {
@@ -94,6 +96,11 @@ impl Entry {
         self.row.revoked_us.map(|at| Moment(at.0))
     }
 
+    /// What it may do here.
+    pub(super) const fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
     pub(super) fn addresses(&self) -> Vec<PeerAddress> {
         let address = |address: &Address| PeerAddress {
             addr: address.text.clone(),
@@ -112,9 +119,14 @@ impl Control {
         let me = self.device();
         let read = self.shared.storage.read(move |snapshot| {
             let noted: BTreeMap<_, _> = snapshot.peers()?.into_iter().collect();
-            Ok((snapshot.trust_view()?, noted, snapshot.addresses(None)?))
+            let view = snapshot.trust_view()?;
+            let mut rights = BTreeMap::new();
+            for device in view.rows().keys() {
+                rights.insert(*device, snapshot.rights(*device)?);
+            }
+            Ok((view, noted, snapshot.addresses(None)?, rights))
         });
-        let (view, mut noted, addresses) = read.await?;
+        let (view, mut noted, addresses, mut rights) = read.await?;
         let mut entries = Vec::new();
         for (device, row) in view.rows() {
             let noted = noted.remove(device);
@@ -125,6 +137,7 @@ impl Control {
             entries.push(Entry {
                 device: *device,
                 row: row.clone(),
+                rights: rights.remove(device).unwrap_or_default(),
                 noted: noted.unwrap_or_default(),
                 addresses: addresses.iter().filter(|address| address.device == *device).cloned().collect(),
             });

@@ -109,13 +109,14 @@ impl Registry {
             domains.all().iter().map(|domain| (domain.source, domain.declaration.clone())).collect()
         };
         let changed = said(&old) != said(&domains);
-        let rules = rules::of(&domains);
+        let (rules, sharing) = (rules::of(&domains), domains.sharing());
         // First what holds, so that a disk that cannot be written hinders none
         // of it.
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(domains);
         let tell = !self.told.swap(true, Ordering::Relaxed) || changed;
         if tell {
             store.set_rules(rules);
+            store.set_sharing(sharing);
         }
         for (name, adopted) in changes {
             note(store, &name, adopted.as_ref(), now)?;

@@ -34,6 +34,10 @@ impl EventLoop {
                 let now = self.now();
                 self.state.handle_found(device, now);
             }
+            Command::RightsChanged { device, reply } => {
+                self.on_rights_changed(device);
+                answer(reply, Ok(()));
+            }
             Command::Revoked { device, reply } => self.on_revoked(device, reply),
             Command::Shutdown { reply } => {
                 self.stopping = true;

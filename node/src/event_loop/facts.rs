@@ -30,7 +30,7 @@ impl EventLoop {
             mdns: self.control.config().borrow().mdns,
             status: self.status_facts(),
             peers: self.state.devices().map(|device| (device, self.peer_facts(device))).collect(),
-            warnings: self.trusting.warnings().cloned().collect(),
+            warnings: self.trusting.warnings().cloned().chain(self.limit_warnings()).collect(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kinsync_protocol::id::DeviceId;
 use kinsync_protocol::pairing::Paired;
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::trust::{PairError, Role as Trusted, Standing};
 use kinsync_store::{Job, WriteError};
 use libp2p::Multiaddr;
@@ -12,6 +13,7 @@ use libp2p::swarm::ConnectionId;
 use tracing::{debug, info, warn};
 
 use super::{EventLoop, Purpose, Work};
+use crate::events::Event;
 use crate::failure::{Failure, Kind};
 use crate::pairings::{AskId, DialId, Me, Now, Output, Pairings, Stored, Surroundings};
 use crate::random;
@@ -26,6 +28,8 @@ pub(super) struct Pairing {
     pub(super) pairings: Pairings,
     numbers: u64,
     dials: BTreeMap<ConnectionId, DialId>,
+    /// What the other device of a pairing may do here, where a person said so.
+    rights: BTreeMap<u64, Rights>,
 }
 
 /// What a step on the store came to.
@@ -39,7 +43,7 @@ pub(super) enum Done {
 impl Pairing {
     pub(super) fn new() -> Self {
         let random = Box::new(|bytes: &mut [u8]| random::fill(bytes));
-        Self { pairings: Pairings::new(random), numbers: 0, dials: BTreeMap::new() }
+        Self { pairings: Pairings::new(random), numbers: 0, dials: BTreeMap::new(), rights: BTreeMap::new() }
     }
 
     fn number(&mut self) -> u64 {
@@ -61,6 +65,7 @@ impl EventLoop {
         let (id, me, now) = (self.pairing.number(), self.myself(), self.pairing_now());
         let listening: Vec<_> = self.links.listening().cloned().collect();
         let opened = self.pairing.pairings.open(id, request, me, &listening, now)?;
+        self.pairing.rights.extend(request.allowed.as_ref().map(|allowed| (id, allowed.rights())));
         info!(pairing = id, "a code is open");
         Ok(opened)
     }
@@ -73,6 +78,7 @@ impl EventLoop {
             renewable: self.trusting.is_alone(),
         };
         self.pairing.pairings.join(id, request, me, around, now)?;
+        self.pairing.rights.extend(request.allowed.as_ref().map(|allowed| (id, allowed.rights())));
         for (device, places) in self.swarm.behaviour().discovery.strangers() {
             for place in places {
                 self.pairing.pairings.handle_found(device, &place, Standing::Stranger, now);
@@ -155,7 +161,12 @@ impl EventLoop {
                         self.disconnect(device);
                     }
                 }
-                Output::Emit(event) => self.control.events().publish(event),
+                Output::Emit(event) => {
+                    if let Event::Failed { pairing, .. } | Event::Paired { pairing, .. } = &event {
+                        self.pairing.rights.remove(pairing);
+                    }
+                    self.control.events().publish(event);
+                }
                 Output::Lower { device, role } => self.lower(device, role),
                 Output::RenewKey { id } => {
                     let failure = Failure::new(
@@ -208,6 +219,13 @@ impl EventLoop {
                 let failure = Failure::new(Kind::Revoked, "That device was removed from the set meanwhile.");
                 return self.fail_pairing(id, failure);
             }
+            if let Some(rights) = self.pairing.rights.get(&id) {
+                self.storage.store().submit(Job::allow(paired.device, rights.clone()), |result| {
+                    if let Err(error) = result {
+                        warn!(%error, "rights were not stored");
+                    }
+                });
+            }
             let until = now + Duration::from_secs(paired.once_seconds);
             self.admit_once(paired.device, until);
             self.finish_pairing(id, &paired);
@@ -215,8 +233,17 @@ impl EventLoop {
         }
         let (storage, wanted) = (self.storage.clone(), paired.clone());
         let job = Job::change_view(move |view| view.pair(&wanted, at, now).map(|changes| (changes, ())));
+        // Before the trust, so that no session comes between.
+        let rights = self.pairing.rights.get(&id).map(|rights| Job::allow(paired.device, rights.clone()));
         self.work.spawn(async move {
-            let result = storage.write(job).await.map(|outcome| outcome.map(|_| ()));
+            let allowed = match rights {
+                Some(rights) => storage.write(rights).await.map(drop),
+                None => Ok(()),
+            };
+            let result = match allowed {
+                Ok(()) => storage.write(job).await.map(|outcome| outcome.map(|_| ())),
+                Err(error) => Err(error),
+            };
             Work::Pairing(Done::Stored { id, paired, result })
         });
     }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::session::{Outcome, Session};
 use kinsync_protocol::wire::frame::{Refusal, Response};
-use kinsync_store::Job;
+use kinsync_store::{Job, WriteError};
 use tracing::{debug, warn};
 
+use super::limits::{Limits, is_apart, limited};
 use super::{EventLoop, Purpose, Work};
 use crate::control::command::{Reply, SyncReport, VerifyReport};
 use crate::domains::Domains;
@@ -46,6 +47,8 @@ pub(super) struct Passing {
     /// Devices that were too busy to compare, and when to ask them again.
     compare_again: BTreeMap<DeviceId, Duration>,
     failures: BTreeMap<DeviceId, Failure>,
+    /// What each device and this one do not share.
+    pub(super) limits: Limits,
 }
 
 impl Passing {
@@ -296,9 +299,10 @@ impl EventLoop {
             warn!(device = %device.short(), error = error as &dyn std::error::Error, "request refused");
         }
         if let Some(outcome) = answered.outcome
-            && outcome.is_equal()
+            && outcome.is_complete()
         {
             let now = self.now();
+            self.note_limits(device, &outcome);
             self.state.handle_equal(device, &heads(&outcome), now);
             self.note_equal(device);
         }
@@ -326,7 +330,7 @@ impl EventLoop {
         let since = self.passing.running.remove(&device).map_or(now, |running| running.since);
         let moved = result.as_ref().map_or((0, 0), |outcome| (outcome.received, outcome.sent));
         let (end, failure) = match &result {
-            Ok(outcome) if outcome.is_equal() => (PassEnd::Equal, None),
+            Ok(outcome) if outcome.is_complete() => (PassEnd::Equal, None),
             Ok(_) => {
                 let failure = Failure::new(Kind::Busy, "There was more to do than one pass could finish.")
                     .hint("It goes on by itself.");
@@ -337,6 +341,11 @@ impl EventLoop {
             Err(failure) => (PassEnd::Failed, Some(failure.clone())),
         };
         self.state.handle_pass_ended(device, end, now);
+        let mut limits = Vec::new();
+        if let Ok(outcome) = &result {
+            self.note_limits(device, outcome);
+            limits = limited(outcome, &self.control.domains());
+        }
         match &result {
             Ok(outcome) if end == PassEnd::Equal => {
                 self.state.handle_equal(device, &heads(outcome), now);
@@ -365,7 +374,7 @@ impl EventLoop {
         }
         let outcome = if failure.is_none() { SyncOutcome::Equal } else { SyncOutcome::Failed };
         let duration_ms = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
-        self.report(SyncReport { device, outcome, pull, push, duration_ms, failure });
+        self.report(SyncReport { device, outcome, pull, push, duration_ms, limited: limits, failure });
     }
 
     /// Nothing answers at any address of the device.
@@ -378,6 +387,7 @@ impl EventLoop {
             pull: 0,
             push: 0,
             duration_ms: 0,
+            limited: Vec::new(),
             failure: Some(failure),
         });
     }
@@ -474,12 +484,14 @@ impl EventLoop {
             Asker::Verify(reply) => {
                 let reports = compared.map(|(device, result)| VerifyReport {
                     device,
+                    limited: result.as_ref().map(|outcome| limited(outcome, domains)).unwrap_or_default(),
                     domains: result.map(|outcome| rows(&outcome, domains)),
                 });
                 let _ = reply.send(Ok(reports.collect()));
             }
             Asker::DryRun(reply) => {
-                let _ = reply.send(Ok(compared.map(|(device, result)| would(device, result)).collect()));
+                let reports = compared.map(|(device, result)| would(device, result, domains));
+                let _ = reply.send(Ok(reports.collect()));
             }
         }
     }
@@ -552,7 +564,9 @@ impl EventLoop {
                     (false, true) => (SyncOutcome::Failed, Some(silent())),
                     (false, false) => (SyncOutcome::Offline, Some(unreachable())),
                 };
-                let report = SyncReport { device, outcome, pull: 0, push: 0, duration_ms: 0, failure };
+                let limited = Vec::new();
+                let report =
+                    SyncReport { device, outcome, pull: 0, push: 0, duration_ms: 0, limited, failure };
                 waiter.reports.push(report);
             }
         }
@@ -571,6 +585,7 @@ impl EventLoop {
         self.passing.running.remove(&device);
         self.passing.moved.remove(&device);
         self.passing.failures.remove(&device);
+        self.passing.limits.remove(&device);
         let failure = Failure::new(Kind::Revoked, "That device was removed from the set.");
         self.end_compare(device, Err(failure.clone()));
         self.report(failed(device, failure));
@@ -578,8 +593,8 @@ impl EventLoop {
 }
 
 fn failed(device: DeviceId, failure: Failure) -> SyncReport {
-    let outcome = SyncOutcome::Failed;
-    SyncReport { device, outcome, pull: 0, push: 0, duration_ms: 0, failure: Some(failure) }
+    let (outcome, limited) = (SyncOutcome::Failed, Vec::new());
+    SyncReport { device, outcome, pull: 0, push: 0, duration_ms: 0, limited, failure: Some(failure) }
 }
 
 fn removed() -> Failure {
@@ -589,9 +604,12 @@ fn removed() -> Failure {
 
 /// Both sides' numbers as they compared them: those of now may be others.
 fn rows(outcome: &Outcome, domains: &Domains) -> Vec<VerifyDomain> {
-    let rows = outcome.domains.iter().map(|domain| VerifyDomain {
+    // What nobody was asked to share is nobody's difference.
+    let shared = outcome.domains.iter().filter(|domain| !is_apart(domain));
+    let rows = shared.map(|domain| VerifyDomain {
         name: domains.shown(domain.domain),
         equal: domain.equal_at.is_some(),
+        limited: domain.is_limited() && domain.complete,
         records: domain.own_records,
         peer_records: Some(domain.their_records),
     });
@@ -599,12 +617,13 @@ fn rows(outcome: &Outcome, domains: &Domains) -> Vec<VerifyDomain> {
 }
 
 /// What a pass would move, as the Hellos say: at most.
-fn would(device: DeviceId, result: Result<Outcome, Failure>) -> SyncReport {
-    let report =
-        SyncReport { device, outcome: SyncOutcome::Would, pull: 0, push: 0, duration_ms: 0, failure: None };
+fn would(device: DeviceId, result: Result<Outcome, Failure>, domains: &Domains) -> SyncReport {
+    let limited = result.as_ref().map(|outcome| limited(outcome, domains)).unwrap_or_default();
+    let outcome = SyncOutcome::Would;
+    let report = SyncReport { device, outcome, pull: 0, push: 0, duration_ms: 0, limited, failure: None };
     match result {
         Ok(outcome) => {
-            let differing = outcome.domains.iter().filter(|domain| domain.equal_at.is_none());
+            let differing = outcome.domains.iter().filter(|domain| !domain.complete);
             differing.fold(report, |report, domain| SyncReport {
                 pull: report.pull.saturating_add(domain.to_pull),
                 push: report.push.saturating_add(domain.to_push),
@@ -620,7 +639,7 @@ fn would(device: DeviceId, result: Result<Outcome, Failure>) -> SyncReport {
 }
 
 fn heads(outcome: &Outcome) -> Vec<(DomainId, u64)> {
-    outcome.domains.iter().filter_map(|domain| Some((domain.domain, domain.equal_at?))).collect()
+    outcome.domains.iter().filter_map(|domain| Some((domain.domain, domain.reached?))).collect()
 }
 
 fn unreachable() -> Failure {
@@ -668,6 +687,11 @@ fn pass_failure(error: &PassError) -> Failure {
         .hint("Run:  kinsync doctor"),
         PassError::Read(_) => Failure::new(Kind::StoreDamaged, "The store of this device cannot be read.")
             .hint("Run:  kinsync doctor"),
+        // What was agreed on when the pass began holds no more.
+        PassError::Write(WriteError::NotGranted { .. }) => {
+            Failure::new(Kind::Busy, "What that device may do has changed meanwhile.")
+                .hint("It is tried again by itself.")
+        }
         PassError::Write(error) => Failure::from(error.clone()),
         PassError::Refused(_) | PassError::Peer(_) => {
             Failure::new(Kind::Incompatible, "The two devices do not understand each other.")

@@ -85,6 +85,9 @@ impl From<WriteError> for Failure {
             WriteError::NotTrusted { peer } => {
                 Self::new(Kind::NotPaired, format!("The device {} is not trusted.", peer.short()))
             }
+            WriteError::NotGranted { peer } => {
+                Self::new(Kind::NotGranted, format!("The device {} may not write this here.", peer.short()))
+            }
             WriteError::TooManyDomains { limit } => Self::new(
                 Kind::TooManyDomains,
                 format!("There are {limit} domains already, as many as two devices can share."),

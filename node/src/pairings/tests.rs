@@ -36,7 +36,7 @@ fn wrong(code: &str) -> String {
 }
 
 fn typed(code: impl Into<String>) -> PairJoin {
-    PairJoin { code: SecretText::new(code), addr: None, label: None, role: None }
+    PairJoin { code: SecretText::new(code), addr: None, label: None, role: None, allowed: None }
 }
 
 /// The number of the pairing in which `device` was asked for an answer.

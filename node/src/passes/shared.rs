@@ -1,5 +1,6 @@
 //! The part of a store that one peer may see.
 
+use kinsync_protocol::grants::{Grants, Why};
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::{Cursor, Epoch, Item, Root, Snapshot};
@@ -40,6 +41,23 @@ impl Snapshot for Shared<'_> {
         let mut domains = self.snapshot.domains()?;
         domains.retain(|domain| self.has(*domain));
         Ok(domains)
+    }
+
+    fn grants(&self, peer: DeviceId, domain: DomainId) -> Grants {
+        if self.has(domain) { self.snapshot.grants(peer, domain) } else { Grants::none(Why::Rights) }
+    }
+
+    fn limited_domains(&self, peer: DeviceId) -> Vec<DomainId> {
+        let mut domains = self.snapshot.limited_domains(peer);
+        let named = self.view.row(peer).and_then(|row| row.domains.as_ref());
+        domains.extend(named.into_iter().flatten().map(|name| DomainId::of(name)));
+        domains
+    }
+
+    fn other_grants(&self, peer: DeviceId) -> Grants {
+        // No domain has this id but by an accident that nobody can bring about.
+        let others = self.visits || self.view.may(peer, Action::SyncDomain(DomainId([0; 16])));
+        if others { self.snapshot.other_grants(peer) } else { Grants::none(Why::Rights) }
     }
 
     fn root(&self, domain: DomainId) -> Result<Root, ReadError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kinsync_protocol::card::Card;
 use kinsync_protocol::pairing::Paired;
 use kinsync_protocol::record::Key;
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::trust::statement::Reason;
 use kinsync_protocol::trust::{Changes, Introduced, Role};
 use kinsync_store::Options;
@@ -197,17 +198,54 @@ fn a_guest_gets_the_domains_it_was_given_and_no_others() {
     phone.store.put(secrets, Key::new("t").unwrap(), b"for nobody".to_vec(), NOW).unwrap();
     assert_eq!(push(&phone.store, LAPTOP, secrets, 1).unwrap(), Pushing::Nothing);
 
-    // A guest that names the domain itself is shown an empty one.
+    // A guest that names the domain itself is shown an empty one, and told why.
     laptop.store.put(secrets, Key::new("u").unwrap(), b"mine".to_vec(), NOW).unwrap();
+    let (session, frame) = open(&laptop.store, PHONE, 8, [9; 8], false).unwrap();
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+    let Advance::Ended(outcome) = advance(&laptop.store, session, &answered.response, NOW).unwrap() else {
+        panic!("there is nothing to send");
+    };
+    let told = outcome.domains.iter().find(|domain| domain.domain == secrets).unwrap();
+    assert!(told.theirs.is_none() && told.complete && told.their_records == 0, "{told:?}");
+    assert_eq!(outcome.sent, 0);
+    let records = |device: &Device| device.store.read(|snapshot| snapshot.root(secrets)).unwrap().live;
+    assert_eq!((records(&laptop), records(&phone)), (1, 2));
+}
+
+/// D16: a session that began under other rights ends before another frame is
+/// made of it, and a push that is not granted any more is not taken.
+#[test]
+fn rights_that_change_end_the_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    put(&laptop, "a", "one");
+    let acked = head_of(&pass(&laptop, &phone, false));
+    put(&laptop, "a", "two");
+    let Pushing::Send(pushing, _) = push(&laptop.store, PHONE, messages(), acked).unwrap() else {
+        panic!("nothing to push");
+    };
     let (session, frame) = open(&laptop.store, PHONE, 8, [9; 8], false).unwrap();
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
     let Advance::Next(_, frame) = advance(&laptop.store, session, &answered.response, NOW).unwrap() else {
         panic!("nothing to send");
     };
+    let allow = |device: &Device, peer, rights| device.store.write(Job::allow(peer, rights)).unwrap();
+    allow(&phone, LAPTOP, Rights { write: false, ..Rights::ALL });
+    let refused = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+    assert_eq!(Response::decode(&refused.response), Ok(Response::Refuse(Refusal::NoSession)));
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &pushing, NOW);
+    assert!(!pushed(&answered.response).unwrap());
+    assert_eq!(value(&phone, "a").as_deref(), Some("one"));
+    let outcome = pass(&laptop, &phone, false);
+    assert!(outcome.is_complete() && !outcome.is_equal(), "{outcome:?}");
+
+    // The same on the side that opened it, before it says anything more.
+    let (session, frame) = open(&laptop.store, PHONE, 9, [9; 8], false).unwrap();
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
-    assert_eq!(Response::decode(&answered.response), Ok(Response::Refuse(Refusal::NotTrusted)));
-    let records = |device: &Device| device.store.read(|snapshot| snapshot.root(secrets)).unwrap().live;
-    assert_eq!((records(&laptop), records(&phone)), (1, 2));
+    allow(&laptop, PHONE, Rights { read: false, ..Rights::ALL });
+    let ended = advance(&laptop.store, session, &answered.response, NOW);
+    assert!(matches!(ended, Err(PassError::Refused(Refusal::NoSession))), "{ended:?}");
+    assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::Nothing);
 }
 
 /// S16: from the commit of a revoke on, nothing more is read for the device.

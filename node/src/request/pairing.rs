@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use super::{Done, Request};
+use super::{Allowed, Done, Request};
 use crate::{clock::Moment, control::Control, failure::Failure};
 
 /// What a device may do in the set.
@@ -86,6 +86,9 @@ pub struct PairOpen {
     /// Accept whoever proves the code, as `role`, without asking.
     #[serde(default)]
     pub yes: bool,
+    /// What the other device may do here from the start; everything if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<Allowed>,
 }
 
 /// A code is open.
@@ -128,6 +131,9 @@ pub struct PairJoin {
     /// The most that this device wants to be; [`Role::Kin`] if missing.
     #[serde(default, rename = "as")]
     pub role: Option<Role>,
+    /// What the other device may do here from the start; everything if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<Allowed>,
 }
 
 /// A code has been entered and the other device is being looked for.
@@ -187,8 +193,13 @@ mod tests {
     /// S11: the code never reaches a log.
     #[test]
     fn debug_hides_the_code() {
-        let join =
-            PairJoin { code: SecretText::new("KXNR-7842"), addr: None, label: None, role: Some(Role::Guest) };
+        let join = PairJoin {
+            code: SecretText::new("KXNR-7842"),
+            addr: None,
+            label: None,
+            role: Some(Role::Guest),
+            allowed: None,
+        };
         assert!(!format!("{join:?}").contains("7842"));
         let text = serde_json::to_string(&join).expect("serialises");
         assert!(text.contains(r#""as":"guest""#));

@@ -59,7 +59,8 @@ pub struct PeerRow {
     pub last_sync: Option<Moment>,
     /// How far its clock is ahead of this device's.
     pub clock_offset_ms: Option<i64>,
-    /// What it may do: `read`, `write`.
+    /// What it may do: `read`, `write`, `delete`, `only:` and `also:` with the
+    /// names of domains.
     pub rights: Vec<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Request;
+use super::{LimitedDomain, Request};
 use crate::{control::Control, failure::Failure};
 
 /// Runs one pass with a peer, or with all of them.
@@ -25,6 +25,8 @@ pub struct SyncNow {
 /// The passes.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SyncRows {
+    /// The version of this object: 1.
+    pub v: u32,
     /// One row a peer.
     pub peers: Vec<SyncRow>,
 }
@@ -46,6 +48,9 @@ pub struct SyncRow {
     pub blobs: u64,
     /// How long it took.
     pub duration_ms: u64,
+    /// What the two devices do not share; that is no failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limited: Vec<LimitedDomain>,
     /// Why it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -55,7 +60,7 @@ pub struct SyncRow {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncOutcome {
-    /// It ended and both sides are proven equal.
+    /// It ended, and both sides are proven equal in all that they share.
     Equal,
     /// It ended early.
     Failed,
@@ -89,7 +94,8 @@ pub struct Verify {
 pub struct VerifyAnswer {
     /// The version of this object: 1.
     pub v: u32,
-    /// Whether every peer that could be asked is equal.
+    /// Whether every peer that could be asked is equal in all that is shared
+    /// with it.
     pub equal: bool,
     /// One row a peer.
     pub peers: Vec<VerifyPeer>,
@@ -106,6 +112,9 @@ pub struct VerifyPeer {
     pub checked: bool,
     /// One row a domain; empty if it could not be asked.
     pub domains: Vec<VerifyDomain>,
+    /// What the two devices do not share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limited: Vec<LimitedDomain>,
     /// Why it could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -118,6 +127,10 @@ pub struct VerifyDomain {
     pub name: String,
     /// Whether both sides hold the same.
     pub equal: bool,
+    /// Whether they need not, as not everything is shared, and nothing waits to
+    /// travel that may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
     /// Records on this device.
     pub records: u64,
     /// Records on the other one, if it said.

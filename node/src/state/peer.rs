@@ -58,6 +58,8 @@ pub(super) struct Push {
     pub(super) acked: Option<u64>,
     pub(super) in_flight: bool,
     pub(super) dirty: bool,
+    /// Nothing of the domain may be sent.
+    pub(super) shut: bool,
 }
 
 impl Peer {

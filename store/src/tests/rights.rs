@@ -108,7 +108,9 @@ fn some_domains_are_granted_by_name_only_or_not_at_all() {
     let laptop = open(folder.path(), LAPTOP);
     let granted = |laptop: &Store| laptop.snapshot().unwrap().grants(PHONE, notes());
     assert_eq!(granted(&laptop), Grants::ALL);
-    laptop.set_rules([(notes(), Rules { sharing: Sharing::OptIn, ..Rules::default() })].into());
+    laptop.set_sharing([(notes(), Sharing::OptIn)].into());
+    // Neither knows of the other.
+    laptop.set_rules([(notes(), Rules::default())].into());
     assert_eq!(granted(&laptop), Grants::none(Why::OptIn));
     assert_eq!(laptop.snapshot().unwrap().limited_domains(PHONE), [notes()]);
     assert_eq!(laptop.snapshot().unwrap().other_grants(PHONE), Grants::ALL);
@@ -117,7 +119,7 @@ fn some_domains_are_granted_by_name_only_or_not_at_all() {
     allow(&laptop, PHONE, Rights { also: ["notes".to_owned()].into(), ..Rights::ALL });
     assert_eq!(granted(&laptop), Grants::ALL);
     assert!(laptop.apply(PHONE, vec![batch()], NOW).is_ok());
-    laptop.set_rules([(notes(), Rules { sharing: Sharing::Nobody, ..Rules::default() })].into());
+    laptop.set_sharing([(notes(), Sharing::Nobody)].into());
     assert_eq!(granted(&laptop), Grants::none(Why::Scope));
 }
 

@@ -44,6 +44,7 @@ async fn hold(run: &Run, args: &Pair, node: &Node) -> Result<()> {
             label: args.label.clone(),
             role: args.role.map(role),
             yes: run.out.yes(),
+            allowed: args.rights.clone().allowed(),
         })
         .await?;
     let mut pairing =

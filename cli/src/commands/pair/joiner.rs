@@ -16,7 +16,8 @@ use crate::reach::{Class, Node};
 pub(crate) async fn run(run: &Run, args: Join) -> Result<()> {
     let code = code::typed(args.code)?;
     let node = run.reach(Class::Bounded).await?;
-    let ask = PairJoin { code, addr: args.addr, label: args.label, role: args.role.map(role) };
+    let (role, allowed) = (args.role.map(role), args.rights.allowed());
+    let ask = PairJoin { code, addr: args.addr, label: args.label, role, allowed };
     let ended = enter(run, &node, ask).await;
     let closed = node.close().await;
     ended.and(closed)

@@ -226,6 +226,7 @@ async fn passes_go_to_the_trusted_and_come_back_with_names() {
             pull: 1,
             push: 2,
             duration_ms: 3,
+            limited: Vec::new(),
             failure: None,
         };
         drop(reply.send(Ok(peers.into_iter().map(report).collect())));
