@@ -94,6 +94,8 @@ pub(crate) enum Verb {
     Verify(Verify),
     /// Write a record
     Put(Put),
+    /// Add a turn behind all others of a chat, under an id of its own
+    Append(Append),
     /// Print a record's value
     Get(Record),
     /// Delete a record; `restore` brings it back
@@ -385,6 +387,18 @@ pub(crate) struct Put {
     pub(crate) domain: String,
     /// The record's id within its domain; - if it follows from the value
     pub(crate) id: String,
+    /// Where the value is; - or nothing reads standard input
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// `kinsync append`
+#[derive(Args, Debug)]
+pub(crate) struct Append {
+    /// The kind of record, which belongs to another kind: messages …
+    pub(crate) domain: String,
+    /// The id of the record that it belongs to, such as the chat
+    pub(crate) parent: String,
     /// Where the value is; - or nothing reads standard input
     #[arg(value_name = "FILE|-")]
     pub(crate) file: Option<PathBuf>,

@@ -113,6 +113,7 @@ async fn within(run: &Run, verb: Verb) -> Result<()> {
 
 async fn act(run: &Run, verb: Verb) -> Result<()> {
     match verb {
+        Verb::Append(args) => put::append(run, args).await,
         Verb::Changes(args) => changes::run(run, args).await,
         Verb::Completions(args) => completions::run(run, &args),
         Verb::Config(args) => config::run(run, args).await,

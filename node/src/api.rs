@@ -26,12 +26,12 @@ use crate::{
     control::Control,
     failure::{Failure, Kind},
     request::{
-        AppState, Changes, Choose, ConfigGet, ConfigSet, ConflictClaim, ConflictResolve, ConflictShow,
-        ConflictTake, Conflicts, Del, Doctor, DomainAccept, DomainAdd, DomainReject, DomainRemove,
-        DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop, HoldExtend,
-        HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen, PeerAddAddr,
-        PeerAllow, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, ReadinessGet, Request, Restore,
-        Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo, Verify, Version,
+        AppState, Append, Changes, Choose, ConfigGet, ConfigSet, ConflictClaim, ConflictResolve,
+        ConflictShow, ConflictTake, Conflicts, Del, Doctor, DomainAccept, DomainAdd, DomainReject,
+        DomainRemove, DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop,
+        HoldExtend, HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen,
+        PeerAddAddr, PeerAllow, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, ReadinessGet, Request,
+        Restore, Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo, Verify, Version,
     },
 };
 
@@ -50,6 +50,7 @@ pub fn router(control: Control) -> Router {
         .route(AppState::PATH, put(answer::<AppState>))
         .route(Version::PATH, get(async |State(control): State<Control>| Json(control.version())));
     let router = route::<AppState>(router);
+    let router = route::<Append>(router);
     let router = route::<Changes>(router);
     let router = route::<Choose>(router);
     let router = route::<ConfigGet>(router);

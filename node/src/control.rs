@@ -6,6 +6,7 @@
 //! is sent to the event loop as a [`Command`].
 
 mod app;
+mod append;
 mod changes;
 pub mod command;
 mod conflicts;

@@ -56,7 +56,7 @@ pub use peers::{
     PeerState, Peers, Revoke, Revoked,
 };
 pub use records::{
-    Counts, Del, Get, GetAnswer, History, HistoryKind, HistoryRow, HistoryRows, LIST_ROWS_MAX, List,
+    Append, Counts, Del, Get, GetAnswer, History, HistoryKind, HistoryRow, HistoryRows, LIST_ROWS_MAX, List,
     ListAnswer, ListRow, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, Put, PutItem, PutMany, Restore, Written,
 };
 pub use rights::{Allowed, LimitedBy, LimitedDomain, PeerAllow, Withheld, sentences, words};

@@ -119,6 +119,12 @@ pub enum WriteError {
         /// The limit.
         limit: usize,
     },
+    /// The key would be longer than a key may be.
+    #[error("the key would exceed the limit of {limit} bytes")]
+    KeyTooLong {
+        /// The limit.
+        limit: usize,
+    },
     /// A text is longer than the store keeps.
     #[error("a text of {bytes} bytes exceeds the limit of {limit}")]
     TextTooLong {

@@ -9,6 +9,7 @@
 //! A write is answered when it is on disk. When the disk is full or a commit
 //! fails, writing stops with a named [`State`] and reading goes on.
 
+mod append;
 mod apply;
 mod ballast;
 mod bytes;

@@ -1,5 +1,6 @@
 //! The store as a whole. What one file promises alone is tested beside it.
 
+mod append;
 mod concurrency;
 mod convergence;
 mod damage;

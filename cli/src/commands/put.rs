@@ -4,10 +4,10 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use kinsync::request::{Put as Ask, Value, Written};
+use kinsync::request::{Append as AskAppend, Put as Ask, Value, Written};
 
 use super::Run;
-use crate::args::Put;
+use crate::args::{Append, Put};
 use crate::failure::Result;
 use crate::output::{Page, Text, clean};
 use crate::reach::Class;
@@ -24,6 +24,15 @@ pub(crate) async fn run(run: &Run, args: Put) -> Result<()> {
     // A memory's id follows from what it says: nobody types it.
     let id = if args.id == "-" { String::new() } else { args.id };
     let ask = Ask { domain: args.domain, id, value: Value(value), app: None };
+    run.out.result(&node.ask(ask).await?)?;
+    node.close().await
+}
+
+/// Reads the value and adds it behind the others of its parent.
+pub(crate) async fn append(run: &Run, args: Append) -> Result<()> {
+    let value = read(args.file.as_deref())?;
+    let node = run.reach(Class::Local).await?;
+    let ask = AskAppend { domain: args.domain, parent: args.parent, value: Value(value) };
     run.out.result(&node.ask(ask).await?)?;
     node.close().await
 }

@@ -24,6 +24,7 @@ fn the_help_lists_every_verb() {
       sync         Exchange changes now
       verify       Check that every device holds the same
       put          Write a record
+      append       Add a turn behind all others of a chat, under an id of its own
       get          Print a record's value
       del          Delete a record; `restore` brings it back
       list         List a domain's records, or all domains
@@ -222,6 +223,7 @@ const VERBS: &[&str] = &[
     "sync",
     "verify",
     "put",
+    "append",
     "get",
     "del",
     "list",

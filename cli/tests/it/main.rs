@@ -6,6 +6,7 @@ mod node;
 mod proxy;
 
 mod changes;
+mod chats;
 mod codes;
 mod conflicts;
 mod contract;

@@ -30,6 +30,16 @@ impl Up {
         assert_eq!(ended.code, 0, "{}", ended.stderr);
     }
 
+    /// Runs the words with this on standard input.
+    pub(crate) fn run_with(&self, words: &[&str], input: &str) -> Ended {
+        self.0.run_with(words, input)
+    }
+
+    /// What the words print, as it is.
+    pub(crate) fn print(&self, words: &[&str]) -> String {
+        self.0.print(words)
+    }
+
     /// The words must succeed.
     pub(crate) fn must(&self, words: &[&str]) -> String {
         let ended = self.0.run(words);

@@ -26,6 +26,33 @@ fn a_deleted_record_comes_back() {
     ");
 }
 
+/// P23 D9: a chat takes its messages along on every device, and brings them
+/// back.
+#[test]
+fn a_chat_goes_and_comes_back_with_its_messages() {
+    let (desktop, laptop) = paired();
+    desktop.put("chats", "c1", r#"{"title":"Harbour"}"#);
+    desktop.put("messages", "c1/1", r#"{"text":"Ahoy"}"#);
+    desktop.put("messages", "c1/2", r#"{"text":"Anchors aweigh"}"#);
+    laptop.must(&["sync"]);
+    laptop.must(&["del", "chats", "c1"]);
+    assert_eq!(laptop.must(&["list", "messages"]), "");
+    laptop.must(&["sync"]);
+    assert_eq!(desktop.must(&["list", "messages"]), "");
+    assert_snapshot!(desktop.must(&["trash"]), @r"
+    MINUTE  chats/c1  by laptop
+    MINUTE  messages/c1/1  with its parent
+    MINUTE  messages/c1/2  with its parent
+    ");
+    assert_snapshot!(desktop.must(&["trash", "restore", "chats", "c1"]), @r"
+    chats/c1 STAMP
+    and 2 records that went with it
+    ");
+    laptop.must(&["sync"]);
+    assert!(laptop.must(&["get", "messages", "c1/2"]).contains("aweigh"));
+    laptop.must(&["verify"]);
+}
+
 /// D9: what was let go of is gone here, and the deletion stays.
 #[test]
 fn an_emptied_trash_gives_nothing_back() {

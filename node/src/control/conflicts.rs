@@ -174,7 +174,7 @@ impl Control {
     }
 
     /// Refuses a value that does not have the shape of its domain.
-    fn check_fits(&self, domain: DomainId, value: &[u8]) -> Result<(), Failure> {
+    pub(super) fn check_fits(&self, domain: DomainId, value: &[u8]) -> Result<(), Failure> {
         let Some(domain) = self.domains().with_id(domain).cloned() else { return Ok(()) };
         domain.check(value).map_err(|why| {
             Failure::new(Kind::ValueDoesNotFit, format!("That is no value of {}: {why}.", domain.name()))

@@ -74,6 +74,10 @@ impl From<WriteError> for Failure {
             WriteError::TextTooLong { bytes, limit } => {
                 Self::new(Kind::BadRequest, format!("A text of {bytes} bytes is over the limit of {limit}."))
             }
+            WriteError::KeyTooLong { limit } => {
+                Self::new(Kind::BadKey, format!("The key would be longer than {limit} bytes."))
+                    .hint("Give what it belongs to a shorter key.")
+            }
             WriteError::HoldTaken { .. } => {
                 Self::new(Kind::HoldTaken, "Somebody else is writing a draft of this record.")
                     .hint("See who:  kinsync drafts")

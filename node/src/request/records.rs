@@ -57,6 +57,29 @@ impl Request for Put {
     }
 }
 
+/// Adds a record behind all others of a parent: a turn of a conversation.
+///
+/// It gets a key of its own, so devices that add turns while apart keep all of
+/// them, in one order.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Append {
+    /// The domain's name.
+    pub domain: String,
+    /// The key of the record that it belongs to.
+    pub parent: String,
+    /// Its value.
+    pub value: Value,
+}
+
+impl Request for Append {
+    const PATH: &'static str = "/v1/append";
+    type Answer = Written;
+
+    async fn run(self, control: &Control) -> Result<Written, Failure> {
+        control.append(&self.domain, &self.parent, self.value).await
+    }
+}
+
 /// Reads one record; `not-found` if it is missing or deleted.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Get {
