@@ -20,6 +20,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::commit::{Change, Commit, DomainChange};
 use crate::error::{ReadError, WriteError};
+use crate::held::Tally;
 use crate::migrate;
 use crate::rows::{DomainRow, ItemRow, PastRow, Place, Reason, encode_cursor};
 use crate::rules::RuleSet;
@@ -56,6 +57,11 @@ pub(crate) struct Memory {
     pub(crate) started: bool,
     /// Devices admitted for one session. Never stored.
     pub(crate) once: BTreeSet<DeviceId>,
+    /// What devices have changed in their sessions so far.
+    pub(crate) tallies: BTreeMap<(DeviceId, DomainId), Tally>,
+    /// The heads of a held change's domain and of its parents when it was last
+    /// looked at.
+    pub(crate) looked: BTreeMap<u64, (u64, u64)>,
 }
 
 /// A domain within a transaction.
@@ -86,6 +92,8 @@ pub(crate) struct Tx<'t> {
     pub(crate) dirty: bool,
     /// Whether the trust view changed.
     pub(crate) trust_changed: bool,
+    /// Whether what is held changed.
+    pub(crate) held_changed: bool,
 }
 
 impl<'t> Tx<'t> {
@@ -98,13 +106,15 @@ impl<'t> Tx<'t> {
             open: BTreeMap::new(),
             dirty: false,
             trust_changed: false,
+            held_changed: false,
         }
     }
 
     /// Writes what was collected in memory. What to remember, and what to tell
     /// subscribers.
     pub(crate) fn finish(mut self, clock_before: HybridClock) -> Result<(Memory, Commit), ReadError> {
-        let mut commit = Commit { domains: Vec::new(), trust: self.trust_changed };
+        let held = if self.held_changed { Some(self.all_held()?) } else { None };
+        let mut commit = Commit { domains: Vec::new(), trust: self.trust_changed, held };
         for (id, open) in std::mem::take(&mut self.open) {
             if !open.dirty {
                 continue;

@@ -5,6 +5,8 @@ use kinsync_protocol::record::Key;
 use kinsync_protocol::snapshot::Epoch;
 use kinsync_protocol::stamp::Stamp;
 
+use crate::held::Held;
+
 /// One committed transaction. Given out in order of commit, each once, before
 /// the writers of its changes get their answers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -13,12 +15,14 @@ pub struct Commit {
     pub domains: Vec<DomainChange>,
     /// Whether the trust view changed.
     pub trust: bool,
+    /// Everything that is held, if that changed.
+    pub held: Option<Vec<Held>>,
 }
 
 impl Commit {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.domains.is_empty() && !self.trust
+        self.domains.is_empty() && !self.trust && self.held.is_none()
     }
 }
 

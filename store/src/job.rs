@@ -58,6 +58,8 @@ pub struct Applied {
     /// Domains that were left out, as there are as many as two devices can
     /// share.
     pub left_out: BTreeSet<DomainId>,
+    /// Domains of which nothing was applied: it is held for a person to see.
+    pub held: BTreeSet<DomainId>,
     /// The log of each domain of the batches: last position before and now.
     pub domains: BTreeMap<DomainId, (u64, u64)>,
 }
@@ -214,6 +216,15 @@ impl Job<Applied> {
     /// the device; [`WriteError::NotGranted`] if the device may not write in one
     /// of them.
     pub fn apply(from: DeviceId, batches: Vec<Batch>, now: UnixMillis) -> Self {
+        Self::apply_in(None, from, batches, now)
+    }
+
+    /// The same within a session, named by a number: mass changes are counted
+    /// over all of it.
+    ///
+    /// # Errors
+    /// As [`Job::apply`].
+    pub fn apply_in(session: Option<u64>, from: DeviceId, batches: Vec<Batch>, now: UnixMillis) -> Self {
         let bytes = batches
             .iter()
             .flat_map(|batch| &batch.records)
@@ -233,8 +244,18 @@ impl Job<Applied> {
                     return Err(Stop::Refused(WriteError::NotGranted { peer: from }));
                 }
             }
+            let held = tx.guard(from, session, &batches)?;
             let mut applied = Applied::default();
             for batch in batches {
+                if held.contains(&batch.domain) {
+                    applied.received += batch.records.len() as u64;
+                    let (sound, unsound): (Vec<_>, Vec<_>) =
+                        batch.records.into_iter().partition(|record| record.check().is_ok());
+                    applied.refused += unsound.len() as u64;
+                    tx.keep_held(from, batch.domain, session, sound, now)?;
+                    applied.held.insert(batch.domain);
+                    continue;
+                }
                 if !tx.has_room_for(batch.domain)? {
                     tracing::warn!(peer = %from, domain = %batch.domain, "no room for one more domain");
                     applied.left_out.insert(batch.domain);
@@ -268,6 +289,7 @@ impl Job<Applied> {
                 applied.domains.entry(batch.domain).or_insert((before, before));
             }
             tx.settle()?;
+            tx.look_again(from, now)?;
             for (domain, (_, head)) in &mut applied.domains {
                 *head = tx.head(*domain)?;
             }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use kinsync_protocol::declaration::Guard;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::stamp::Hlc;
 use redb::backends::FileBackend;
@@ -103,12 +104,17 @@ impl Core {
     pub(crate) fn set_rules(&self, rules: RuleSet) {
         let mut current = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let sharing = Arc::clone(&current.sharing);
-        *current = Arc::new(rules.shared(sharing));
+        *current = Arc::new(rules.shared(sharing).guarded(current.default_guard()));
     }
 
     pub(crate) fn set_sharing(&self, sharing: BTreeMap<DomainId, Sharing>) {
         let mut current = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(RuleSet::clone(&current).shared(Arc::new(sharing)));
+    }
+
+    pub(crate) fn set_guard(&self, guard: Guard) {
+        let mut current = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(RuleSet::clone(&current).guarded(guard));
     }
 
     pub(crate) fn access(&self) -> Option<Access> {

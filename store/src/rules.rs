@@ -30,7 +30,7 @@ pub struct Rules {
     pub parent: Option<DomainId>,
     /// Whose the records are.
     pub scope: Scope,
-    /// How many changes at once are held.
+    /// How many changes at once are held; as everywhere if it is the default.
     pub guard: Guard,
     /// What fits the domain; everything if missing.
     pub check: Option<Check>,
@@ -109,6 +109,7 @@ pub(crate) struct RuleSet {
     children: BTreeMap<DomainId, Vec<DomainId>>,
     /// The domains that are not shared freely.
     pub(crate) sharing: Arc<BTreeMap<DomainId, Sharing>>,
+    guard: Guard,
 }
 
 impl RuleSet {
@@ -119,7 +120,7 @@ impl RuleSet {
                 children.entry(parent).or_default().push(*domain);
             }
         }
-        Self { is_set: true, rules, children, sharing: Arc::default() }
+        Self { is_set: true, rules, children, sharing: Arc::default(), guard: Guard::default() }
     }
 
     /// The same rules, shared like this.
@@ -144,6 +145,31 @@ impl RuleSet {
     /// The domains with rules.
     pub(crate) fn domains(&self) -> impl Iterator<Item = DomainId> {
         self.rules.keys().copied()
+    }
+
+    /// The same with another guard for domains that do not say.
+    pub(crate) fn guarded(self, guard: Guard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// The guard of domains that do not say.
+    pub(crate) fn default_guard(&self) -> Guard {
+        self.guard
+    }
+
+    /// How many changes of `domain` at once are held.
+    pub(crate) fn guard(&self, domain: DomainId) -> Guard {
+        self.get(domain)
+            .map(|rules| rules.guard)
+            .filter(|guard| *guard != Guard::default())
+            .unwrap_or(self.guard)
+    }
+
+    /// How many parents stand above `domain`. Declarations have no cycles; what
+    /// comes of one is cut off.
+    pub(crate) fn depth(&self, domain: DomainId) -> usize {
+        let parents = std::iter::successors(self.parent(domain), |parent| self.parent(*parent));
+        parents.take(self.rules.len()).count()
     }
 
     /// The domain whose records those of `domain` belong to.

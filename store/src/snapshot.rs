@@ -62,7 +62,7 @@ impl StoreSnapshot {
         DomainRow::decode(row.value())
     }
 
-    fn resolve(&self, number: u32) -> Result<DeviceId, ReadError> {
+    pub(crate) fn resolve(&self, number: u32) -> Result<DeviceId, ReadError> {
         if let Some(device) = self.devices.borrow().get(&number) {
             return Ok(*device);
         }

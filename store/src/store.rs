@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use kinsync_protocol::declaration::Guard;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::{Key, Version};
 use kinsync_protocol::snapshot::{Batch, Epoch};
@@ -96,6 +97,8 @@ impl Store {
             clock: HybridClock { last: clock },
             started: false,
             once: Default::default(),
+            tallies: Default::default(),
+            looked: Default::default(),
         };
         let core = Arc::new(core);
         let (queue, jobs) = mpsc::channel();
@@ -208,6 +211,12 @@ impl Store {
     /// that are not named, with everybody who may have them.
     pub fn set_sharing(&self, sharing: BTreeMap<DomainId, Sharing>) {
         self.core.set_sharing(sharing);
+    }
+
+    /// Says how many changes at once are held, in domains whose rules do not
+    /// say it. Holds for every job that has not begun.
+    pub fn set_guard(&self, guard: Guard) {
+        self.core.set_guard(guard);
     }
 
     /// Calls `subscriber` with every commit from now on, on the writer's

@@ -96,6 +96,13 @@ tables! {
     private, PRIVATE: &'static [u8] => &'static [u8];
     /// Domain id ‖ key → [`crate::drafts::Draft`]. Nothing that syncs reads it.
     drafts, DRAFTS: &'static [u8] => &'static [u8];
+    /// Device id ‖ domain id → [`crate::held::Held`]: a mass change that waits
+    /// for a person.
+    held, HELD: &'static [u8; 48] => &'static [u8];
+    /// Device id ‖ domain id ‖ stamp ‖ key → a record that is not applied yet.
+    held_records, HELD_RECORDS: &'static [u8] => &'static [u8];
+    /// Device id ‖ domain id → when a person accepted what the device brings.
+    lifted, LIFTED: &'static [u8; 48] => u64;
     /// Domain id ‖ key → the text of a draft.
     draft_texts, DRAFT_TEXTS: &'static [u8] => &'static [u8];
 }
