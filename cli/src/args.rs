@@ -104,6 +104,8 @@ pub(crate) enum Verb {
     List(List),
     /// List, keep or drop texts whose writing was interrupted
     Drafts(Drafts),
+    /// Look at mass changes that wait for you, and decide
+    Held(Held),
     /// Print changes as they happen
     Watch(Watch),
     /// Print what changed in a domain, and where to go on
@@ -448,6 +450,40 @@ pub(crate) struct Changes {
     /// Go on as long as the node runs
     #[arg(long)]
     pub(crate) follow: bool,
+}
+
+/// `kinsync held`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+When another device would delete very much of a kind of record at once, nothing
+of that is applied before you have looked. How much is much:
+kinsync config set guard-records N, and guard-percent N.")]
+pub(crate) struct Held {
+    /// What to do with them
+    #[command(subcommand)]
+    pub(crate) action: Option<HeldAction>,
+}
+
+/// What can be done with mass changes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HeldAction {
+    /// List them
+    List,
+    /// Show the records of one
+    Show {
+        /// As the list shows it
+        number: u64,
+    },
+    /// Apply one
+    Accept {
+        /// As the list shows it
+        number: u64,
+    },
+    /// Keep what is here instead, on every device
+    Reject {
+        /// As the list shows it
+        number: u64,
+    },
 }
 
 /// `kinsync drafts`

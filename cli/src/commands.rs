@@ -10,6 +10,7 @@ mod domains;
 mod down;
 mod drafts;
 mod get;
+mod held;
 mod history;
 mod import;
 mod init;
@@ -124,6 +125,7 @@ async fn act(run: &Run, verb: Verb) -> Result<()> {
         Verb::Down => down::run(run).await,
         Verb::Drafts(args) => drafts::run(run, args).await,
         Verb::Get(args) => get::run(run, args).await,
+        Verb::Held(args) => held::run(run, args).await,
         Verb::History(args) => history::run(run, args).await,
         Verb::Init(args) => init::run(run, args).await,
         Verb::Join(args) => pair::join(run, args).await,

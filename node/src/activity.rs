@@ -128,6 +128,7 @@ fn is_kept(event: &Event) -> bool {
         Event::DomainsChanged {}
         | Event::Failed { .. }
         | Event::GenerationInterrupted(_)
+        | Event::Held { .. }
         | Event::Paired { .. }
         | Event::PeerOffline(_)
         | Event::PeerOnline(_)

@@ -28,10 +28,11 @@ use crate::{
     request::{
         AppState, Append, Changes, Choose, ConfigGet, ConfigSet, ConflictClaim, ConflictResolve,
         ConflictShow, ConflictTake, Conflicts, Del, Doctor, DomainAccept, DomainAdd, DomainReject,
-        DomainRemove, DomainShow, Domains, Down, DraftGet, Drafts, Get, History, HoldCommit, HoldDrop,
-        HoldExtend, HoldOpen, HoldSave, List, LogTail, PairAnswer, PairCancel, PairJoin, PairOpen,
-        PeerAddAddr, PeerAllow, PeerForget, PeerRename, PeerShow, Peers, Put, PutMany, ReadinessGet, Request,
-        Restore, Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore, Undo, Verify, Version,
+        DomainRemove, DomainShow, Domains, Down, DraftGet, Drafts, Get, HeldAccept, HeldList, HeldReject,
+        HeldShow, History, HoldCommit, HoldDrop, HoldExtend, HoldOpen, HoldSave, List, LogTail, PairAnswer,
+        PairCancel, PairJoin, PairOpen, PeerAddAddr, PeerAllow, PeerForget, PeerRename, PeerShow, Peers, Put,
+        PutMany, ReadinessGet, Request, Restore, Revoke, Status, SyncNow, Trash, TrashEmpty, TrashRestore,
+        Undo, Verify, Version,
     },
 };
 
@@ -73,6 +74,10 @@ pub fn router(control: Control) -> Router {
     let router = route::<Drafts>(router);
     let router = route::<Get>(router);
     let router = route::<History>(router);
+    let router = route::<HeldAccept>(router);
+    let router = route::<HeldList>(router);
+    let router = route::<HeldReject>(router);
+    let router = route::<HeldShow>(router);
     let router = route::<HoldCommit>(router);
     let router = route::<HoldDrop>(router);
     let router = route::<HoldExtend>(router);

@@ -8,6 +8,7 @@ mod setting;
 
 use std::{fs, io, path::Path};
 
+use kinsync_protocol::declaration::Guard;
 use libp2p::Multiaddr;
 
 use crate::{
@@ -46,6 +47,8 @@ pub struct Config {
     pub sync: SyncMode,
     /// How often to sync without a reason, in seconds.
     pub interval_s: u64,
+    /// How many changes of another device at once are held.
+    pub guard: Guard,
     /// How much the node's own log says.
     pub log: LogLevel,
 }
@@ -84,6 +87,7 @@ impl Default for Config {
             quic: true,
             sync: SyncMode::Auto,
             interval_s: INTERVAL_S,
+            guard: Guard::default(),
             log: LogLevel::Info,
         }
     }

@@ -13,6 +13,7 @@ mod conflicts;
 mod doctor;
 mod domains;
 mod drafts;
+mod held;
 mod network;
 mod node;
 mod open;
@@ -72,6 +73,7 @@ struct Shared {
     config: watch::Sender<Config>,
     events: Events,
     heads: Heads,
+    holding: held::Holding,
     leases: drafts::Leases,
     names: Names,
     registry: Registry,

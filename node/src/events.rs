@@ -76,6 +76,21 @@ pub enum Event {
     GenerationInterrupted(Generation),
     /// Somebody writes a draft.
     GenerationStarted(Generation),
+    /// A device would change so much of a domain at once that nothing of it is
+    /// applied before a person has looked.
+    Held {
+        /// The device.
+        #[serde(flatten)]
+        peer: PeerName,
+        /// The number of the change, for looking at it and deciding.
+        number: u64,
+        /// The domain's name.
+        domain: String,
+        /// Records that it would delete, as far as is known.
+        deletions: u64,
+        /// Records that it would replace, as far as is known.
+        replacements: u64,
+    },
     /// A trusted device is gone.
     PeerOffline(PeerName),
     /// A trusted device is connected.
@@ -267,6 +282,7 @@ impl Event {
             Self::GenerationFinished { .. } => "generation_finished",
             Self::GenerationInterrupted(_) => "generation_interrupted",
             Self::GenerationStarted(_) => "generation_started",
+            Self::Held { .. } => "held",
             Self::Paired { .. } => "paired",
             Self::PeerOffline(_) => "peer_offline",
             Self::PeerOnline(_) => "peer_online",

@@ -85,6 +85,8 @@ kinds! {
     DiskFull, "disk-full", 1, 507;
     /// The code's lifetime is over.
     Expired, "expired", 6, 410;
+    /// A mass change waits for a person to look at it.
+    Held, "held", 8, 409;
     /// No sign of life came from the holder of a draft in time.
     HoldLapsed, "hold-lapsed", 1, 410;
     /// Somebody else writes a draft of that record.

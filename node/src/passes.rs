@@ -219,9 +219,9 @@ fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> 
     let peer = session.peer();
     let batches = shared(store, peer, |snapshot| Ok(session.take(frame, snapshot)?))?;
     if !batches.is_empty() {
-        store.write(Job::apply(peer, batches, now))?;
+        store.write(Job::apply_in(Some(session.id()), peer, batches, now))?;
     }
-    let step = shared(store, peer, |snapshot| {
+    let (step, lifted) = shared(store, peer, |snapshot| {
         // The other side was told what it may do. Once that is not so any more
         // it has to be told anew, before anything else is said.
         let outcome = session.outcome();
@@ -229,10 +229,15 @@ fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> 
         if !outcome.domains.iter().all(told) {
             return Err(PassError::Refused(Refusal::NoSession));
         }
-        Ok(session.step(snapshot)?)
+        Ok((session.step(snapshot)?, snapshot.snapshot.lifted(peer)?))
     })?;
     if !step.cursors.is_empty() {
-        store.write(Job::apply(peer, step.cursors.clone(), now))?;
+        store.write(Job::apply_in(Some(session.id()), peer, step.cursors.clone(), now))?;
+    }
+    if !lifted.is_empty() {
+        let equal = session.outcome().domains.into_iter().filter(|domain| domain.equal_at.is_some());
+        let equal = equal.map(|domain| domain.domain).filter(|domain| lifted.contains(domain)).collect();
+        store.write(Job::guard_again(peer, equal))?;
     }
     Ok(step)
 }
@@ -248,8 +253,8 @@ fn take_push(store: &Store, peer: DeviceId, push: Push, now: UnixMillis) -> Resu
     }
     let follows = cursor == Some(Cursor { epoch, seq: previous, after: None });
     let cursor = follows.then_some(Cursor { epoch, seq, after: None });
-    store.write(Job::apply(peer, vec![Batch { domain, records, cursor }], now))?;
-    Ok(follows)
+    let applied = store.write(Job::apply(peer, vec![Batch { domain, records, cursor }], now))?;
+    Ok(follows && applied.held.is_empty())
 }
 
 fn refusal(error: &PassError) -> Refusal {
@@ -321,7 +326,9 @@ fn shared<T>(
         if !visits && !view.may(peer, Action::Sync) {
             return Ok(Err(PassError::Refused(Refusal::NotTrusted)));
         }
-        Ok(read(&Shared { snapshot, view, peer, visits }))
+        let held = snapshot.held()?.into_iter().filter(|held| held.peer == peer && held.is_whole);
+        let held = held.map(|held| held.domain).collect();
+        Ok(read(&Shared { snapshot, view, peer, visits, held }))
     })?
 }
 

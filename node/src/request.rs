@@ -9,6 +9,7 @@ mod app;
 mod changes;
 mod conflicts;
 mod domains;
+mod held;
 mod holds;
 mod node;
 mod pairing;
@@ -38,6 +39,10 @@ pub use conflicts::{
 pub use domains::{
     DomainAccept, DomainAdd, DomainAdded, DomainChange, DomainDetail, DomainInfo, DomainReject, DomainRemove,
     DomainRows, DomainShow, Domains, Misfit,
+};
+pub use held::{
+    HeldAccept, HeldChange, HeldDecided, HeldDetail, HeldList, HeldRecordRow, HeldReject, HeldRow, HeldRows,
+    HeldShow,
 };
 pub use holds::{
     DraftAnswer, DraftGet, DraftRow, DraftRows, DraftState, Drafts, HoldCommit, HoldDrop, HoldExtend,

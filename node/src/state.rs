@@ -66,6 +66,8 @@ pub enum PassEnd {
     Equal,
     /// It went well, but there is more to do: the next one goes on.
     Unfinished,
+    /// What is left waits for a person.
+    Held,
     /// It broke off.
     Failed,
 }
@@ -258,8 +260,8 @@ impl NodeState {
             let again = matches!(peer.pass, Pass::Running { again: true });
             let due = match end {
                 _ if peer.removed_me => None,
-                PassEnd::Equal if again => Some(now),
-                PassEnd::Equal if self.auto => Some(now + interval),
+                PassEnd::Equal | PassEnd::Held if again => Some(now),
+                PassEnd::Equal | PassEnd::Held if self.auto => Some(now + interval),
                 // A record that one side cannot read leaves every pass
                 // unfinished: the wait grows, up to the usual one.
                 PassEnd::Unfinished => {
@@ -270,7 +272,7 @@ impl NodeState {
                 PassEnd::Failed if self.auto => {
                     Some(now + backoff::delay(peer.failures.saturating_add(1), jitter))
                 }
-                PassEnd::Equal | PassEnd::Failed => None,
+                PassEnd::Equal | PassEnd::Held | PassEnd::Failed => None,
             };
             peer.pass = Pass::Idle { due };
             peer.failures = if end == PassEnd::Failed { peer.failures.saturating_add(1) } else { 0 };
@@ -281,7 +283,7 @@ impl NodeState {
                 self.last_success = Some(now);
                 self.failures = 0;
             }
-            PassEnd::Unfinished => self.failures = 0,
+            PassEnd::Held | PassEnd::Unfinished => self.failures = 0,
             PassEnd::Failed => self.count_failure(),
         }
     }

@@ -9,13 +9,14 @@ use crate::device::Device;
 fn every_command_that_needs_no_network_speaks_json() {
     let laptop = Device::named("laptop");
     laptop.run_with(["put", "characters", "pilot"], "{}");
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &["--json", "put", "characters", "pilot", "-"],
         &["--json", "get", "characters", "pilot"],
         &["--json", "list", "characters"],
         &["--json", "history", "characters", "pilot"],
         &["--json", "changes", "characters"],
         &["--json", "drafts"],
+        &["--json", "held"],
         &["--json", "peers"],
         &["--json", "status"],
         &["--json", "doctor"],

@@ -29,6 +29,7 @@ fn the_help_lists_every_verb() {
       del          Delete a record; `restore` brings it back
       list         List a domain's records, or all domains
       drafts       List, keep or drop texts whose writing was interrupted
+      held         Look at mass changes that wait for you, and decide
       watch        Print changes as they happen
       changes      Print what changed in a domain, and where to go on
       history      List the versions of a record
@@ -228,6 +229,7 @@ const VERBS: &[&str] = &[
     "del",
     "list",
     "drafts",
+    "held",
     "watch",
     "changes",
     "history",

@@ -178,6 +178,10 @@ fn settings_are_read_and_changed_by_name() {
     sync = auto
     # How often to sync without a reason, in seconds.
     interval = 30
+    # Hold changes that delete more records of a domain than this; 0: never.
+    guard-records = 50
+    # Hold changes that delete more of a domain than this percentage; 0: never.
+    guard-percent = 20
     # How much the log says: error, warn, info, debug or trace.
     log = info
     ");
@@ -186,8 +190,8 @@ fn settings_are_read_and_changed_by_name() {
     --- stdout
     --- stderr
     There is no setting called "nmae".
-    The settings are: name, port, listen, mdns, quic, sync, interval, log.
-    [unknown-setting]
+    The settings are: name, port, listen, mdns, quic, sync, interval, guard-records,
+    guard-percent, log. [unknown-setting]
     "#);
     assert_snapshot!(device.run(["config", "edit"]).all(), @r"
     exit 2

@@ -14,6 +14,7 @@ mod crash;
 mod demo;
 mod domains;
 mod drafts;
+mod held;
 mod help;
 mod home;
 mod import;

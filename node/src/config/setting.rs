@@ -84,7 +84,7 @@ pub(super) fn plain(value: &toml::Value) -> String {
 }
 
 /// Every setting, in the order in which people are shown them.
-pub const SETTINGS: [Setting; 8] = [
+pub const SETTINGS: [Setting; 10] = [
     Setting {
         key: "name",
         about: "What this device calls itself to others.",
@@ -174,6 +174,28 @@ pub const SETTINGS: [Setting; 8] = [
         get: |config| config.interval_s.to_string(),
         set: |config, value| {
             config.interval_s = number(value, 5..=86_400, "a number of seconds from 5 to 86400")?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "guard-records",
+        about: "Hold changes that delete more records of a domain than this; 0: never.",
+        restart: false,
+        form: Form::Bare,
+        get: |config| config.guard.records.to_string(),
+        set: |config, value| {
+            config.guard.records = number(value, 0..=u32::MAX, "a number of records; 0 for never")?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "guard-percent",
+        about: "Hold changes that delete more of a domain than this percentage; 0: never.",
+        restart: false,
+        form: Form::Bare,
+        get: |config| config.guard.percent.to_string(),
+        set: |config, value| {
+            config.guard.percent = number(value, 0..=100, "a number from 0 to 100; 0 for never")?;
             Ok(())
         },
     },

@@ -61,6 +61,7 @@ impl Control {
         status.conflicts |= rows.iter().any(|row| row.conflicts > 0);
         status.waiting_upgrade |= rows.iter().any(|row| row.waiting > 0);
         status.readiness |= warnings.iter().any(|warning| warning.code == "readiness");
+        status.held |= self.holds();
         status.clock |= warnings.iter().any(|warning| warning.code == "clock");
         let state = match facts {
             Some(_) => status::pill(&status, self.shared.clock.monotonic()),
@@ -159,6 +160,7 @@ impl Control {
             let off = jiff::SignedDuration::from_millis(offset.saturating_abs() / 1_000 * 1_000);
             warn("clock", format!("The clock of {} is {off:#} {side} this device's.", peer.name));
         }
+        warnings.extend(self.held_warnings());
         warnings.extend(facts.into_iter().flat_map(|facts| facts.warnings.iter().cloned()));
         warnings
     }
@@ -234,6 +236,8 @@ impl Control {
                 live.set(setting.key, &value).expect("it was checked when the file was changed");
             });
         }
+        let guard = self.shared.config.borrow().guard;
+        self.shared.storage.store().set_guard(guard);
         self.shared.events.publish(Event::SettingsChanged { keys: vec![setting.key.to_owned()] });
         Ok(config.row(setting))
     }

@@ -7,17 +7,17 @@ use std::{
 };
 
 use kinsync_protocol::{id::DomainId, stamp::UnixMillis};
-use kinsync_store::{Commit, Job, OpenError, Options, Store};
+use kinsync_store::{Commit, Held, Job, OpenError, Options, Store, StoreSnapshot};
 use tokio::{sync::watch, task, time::sleep};
 
-use super::{Control, Names, Shared, app::Apps, version_name};
+use super::{Control, Names, Shared, app::Apps, held::Holding, version_name};
 use crate::{
     activity::Activity,
     clock::{Clock, Moment},
     commits::Heads,
     config::{Config, clean_name},
     domains::{DECLARATIONS, Registry},
-    events::{Event, Events, RecordChange},
+    events::{Event, Events, PeerName, RecordChange},
     failure::{Failure, Kind},
     home::{self, Home},
     identity::Identity,
@@ -127,11 +127,17 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
     let (events, names) =
         (Events::logged(random()?, Activity::at(home.activity_log()), clock.clone()), Names::default());
     let heads = Heads::default();
-    let watching = (events.clone(), names.clone(), registry.clone(), heads.clone());
+    let holding = Holding::default();
+    drop(holding.replace(store.read(StoreSnapshot::held)?));
+    let watching = (events.clone(), names.clone(), registry.clone(), heads.clone(), holding.clone());
     store.on_commit(move |commit| {
         tell(commit, &watching.0, &watching.1, &watching.2);
+        if let Some(held) = &commit.held {
+            tell_held(watching.4.replace(held.clone()), &watching.0, &watching.1, &watching.2);
+        }
         watching.3.note(commit);
     });
+    store.set_guard(config.guard);
     super::drafts::interrupt(&store, &events, &registry.current());
     let shared = Shared {
         apps: Apps::load(&store)?,
@@ -142,6 +148,7 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
         config: watch::Sender::new(config),
         events,
         heads,
+        holding,
         leases: Default::default(),
         names,
         registry,
@@ -198,6 +205,19 @@ fn renew(home: &Home) -> Result<(), Failure> {
 fn random() -> Result<u64, Failure> {
     getrandom::u64()
         .map_err(|error| Failure::new(Kind::Io, format!("The system gives no random numbers: {error}.")))
+}
+
+/// Tells of mass changes that are held from now on.
+fn tell_held(new: Vec<Held>, events: &Events, names: &Names, registry: &Registry) {
+    for held in new {
+        events.publish(Event::Held {
+            peer: PeerName { id: held.peer.to_string(), name: names.of(held.peer) },
+            number: held.number,
+            domain: registry.current().shown(held.domain),
+            deletions: held.counts.deletions,
+            replacements: held.counts.replacements,
+        });
+    }
 }
 
 /// Makes events of what a commit changed.

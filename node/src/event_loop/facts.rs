@@ -20,6 +20,7 @@ impl EventLoop {
             running: self.state.running(),
             last_success: self.state.last_success(),
             failures: self.state.failures(),
+            held: self.control.holds(),
             ..status::Facts::default()
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kinsync_protocol::grants::Why;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::session::{Outcome, Session};
 use kinsync_protocol::wire::frame::{Refusal, Response};
@@ -330,6 +331,8 @@ impl EventLoop {
         let since = self.passing.running.remove(&device).map_or(now, |running| running.since);
         let moved = result.as_ref().map_or((0, 0), |outcome| (outcome.received, outcome.sent));
         let (end, failure) = match &result {
+            Ok(outcome) if outcome.is_equal() => (PassEnd::Equal, None),
+            Ok(outcome) if let Some(failure) = self.held(device, outcome) => (PassEnd::Held, Some(failure)),
             Ok(outcome) if outcome.is_complete() => (PassEnd::Equal, None),
             Ok(_) => {
                 let failure = Failure::new(Kind::Busy, "There was more to do than one pass could finish.")
@@ -375,6 +378,27 @@ impl EventLoop {
         let outcome = if failure.is_none() { SyncOutcome::Equal } else { SyncOutcome::Failed };
         let duration_ms = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
         self.report(SyncReport { device, outcome, pull, push, duration_ms, limited: limits, failure });
+    }
+
+    /// Why a pass that did not end equal can do nothing more: a mass change
+    /// waits for a person, here or there.
+    fn held(&self, device: DeviceId, outcome: &Outcome) -> Option<Failure> {
+        let mut held = None;
+        for domain in outcome.domains.iter().filter(|domain| domain.equal_at.is_none()) {
+            let there = !domain.theirs.write && domain.theirs.why == Why::Held;
+            let here = self.control.held_of(device, domain.domain);
+            if !(here.is_some() || domain.complete) {
+                return None;
+            }
+            held = held.or(here).or_else(|| there.then(|| self.held_there(device, domain.domain)));
+        }
+        held
+    }
+
+    fn held_there(&self, device: DeviceId, domain: DomainId) -> Failure {
+        let (name, domain) = (self.control.peer_name(device).name, self.control.domains().shown(domain));
+        let message = format!("{name} holds this device's changes of {domain}: they are very many at once.");
+        Failure::new(Kind::Held, message).hint(format!("On {name}:  kinsync held"))
     }
 
     /// Nothing answers at any address of the device.

@@ -1,5 +1,7 @@
 //! The part of a store that one peer may see.
 
+use std::collections::BTreeSet;
+
 use kinsync_protocol::grants::{Grants, Why};
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::{Key, Record};
@@ -18,6 +20,8 @@ pub(super) struct Shared<'a> {
     pub(super) peer: DeviceId,
     /// Whether the peer was admitted once, which no view knows of.
     pub(super) visits: bool,
+    /// Domains in which a mass change of the peer waits for a person.
+    pub(super) held: BTreeSet<DomainId>,
 }
 
 impl Shared<'_> {
@@ -44,12 +48,18 @@ impl Snapshot for Shared<'_> {
     }
 
     fn grants(&self, peer: DeviceId, domain: DomainId) -> Grants {
-        if self.has(domain) { self.snapshot.grants(peer, domain) } else { Grants::none(Why::Rights) }
+        let held = Grants { write: false, delete: false, why: Why::Held, ..Grants::ALL };
+        match self.has(domain) {
+            true if self.held.contains(&domain) => self.snapshot.grants(peer, domain).and(held),
+            true => self.snapshot.grants(peer, domain),
+            false => Grants::none(Why::Rights),
+        }
     }
 
     fn limited_domains(&self, peer: DeviceId) -> Vec<DomainId> {
         let mut domains = self.snapshot.limited_domains(peer);
         let named = self.view.row(peer).and_then(|row| row.domains.as_ref());
+        domains.extend(&self.held);
         domains.extend(named.into_iter().flatten().map(|name| DomainId::of(name)));
         domains
     }

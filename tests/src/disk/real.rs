@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
+use kinsync_protocol::declaration::Guard;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Version;
 use kinsync_protocol::rights::Rights;
@@ -50,6 +51,10 @@ impl Real {
         let options =
             Options { cache_bytes: 1 << 20, ballast_bytes: 0, ..Options::new(self.device, self.epoch) };
         self.store = Some(Store::open(path, options).expect("a store that was closed opens"));
+        // Worlds delete a lot, and nobody is there to be asked.
+        if let Some(store) = &self.store {
+            store.set_guard(Guard { records: 0, percent: 0 });
+        }
         done
     }
 }
