@@ -36,6 +36,8 @@ fn alone() -> bool {
 fn stamp(device: u64) -> Stamp {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&device.to_be_bytes());
+    // The zero key is nobody, and stands in no ancestry.
+    id[31] = 1;
     Stamp { time: Hlc(1), device: DeviceId(id) }
 }
 

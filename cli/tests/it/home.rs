@@ -122,8 +122,8 @@ fn peers_begin_with_this_device() {
     assert_snapshot!(device.run(["peers"]).all(), @r"
     exit 0
     --- stdout
-    NAME     ID         STATE  PATH  LAST SEEN  LAST SYNC  ROLE
-    desktop  SHORT  (you)  –     –          –          –
+    NAME     ID         STATE  PATH  LAST SEEN  LAST SYNC  ROLE  RIGHTS
+    desktop  SHORT  (you)  –     –          –          –     –
     --- stderr
     ");
     assert_eq!(device.print(["peers", "--json"]), "{\"v\":1,\"peers\":[]}\n");
