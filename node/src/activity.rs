@@ -125,7 +125,8 @@ fn read(path: &Path, lines: usize, rows: &mut VecDeque<LogRow>) -> io::Result<()
 /// refused. Never a code, and not every single record.
 fn is_kept(event: &Event) -> bool {
     match event {
-        Event::DomainsChanged {}
+        Event::ConflictPending { .. }
+        | Event::DomainsChanged {}
         | Event::Failed { .. }
         | Event::GenerationInterrupted(_)
         | Event::Held { .. }

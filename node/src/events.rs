@@ -76,6 +76,13 @@ pub enum Event {
     GenerationInterrupted(Generation),
     /// Somebody writes a draft.
     GenerationStarted(Generation),
+    /// Versions met that did not know each other, and nobody has decided yet.
+    ConflictPending {
+        /// The domain's name.
+        domain: String,
+        /// How many of them are new.
+        conflicts: u64,
+    },
     /// A device would change so much of a domain at once that nothing of it is
     /// applied before a person has looked.
     Held {
@@ -275,6 +282,7 @@ impl Event {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Code { .. } => "code",
+            Self::ConflictPending { .. } => "conflict_pending",
             Self::Del(_) => "del",
             Self::DomainsChanged {} => "domains_changed",
             Self::Failed { .. } => "failed",

@@ -76,6 +76,8 @@ pub(crate) struct Open {
     sums: BTreeMap<(u8, u16), Summary>,
     changes: Vec<Change>,
     complete: bool,
+    /// Conflicts that this transaction opened.
+    opened: u64,
     pub(crate) dirty: bool,
 }
 
@@ -114,7 +116,8 @@ impl<'t> Tx<'t> {
     /// subscribers.
     pub(crate) fn finish(mut self, clock_before: HybridClock) -> Result<(Memory, Commit), ReadError> {
         let held = if self.held_changed { Some(self.all_held()?) } else { None };
-        let mut commit = Commit { domains: Vec::new(), trust: self.trust_changed, held };
+        let mut commit =
+            Commit { domains: Vec::new(), trust: self.trust_changed, conflicts: Vec::new(), held };
         for (id, open) in std::mem::take(&mut self.open) {
             if !open.dirty {
                 continue;
@@ -132,6 +135,9 @@ impl<'t> Tx<'t> {
                 } else {
                     self.tables.sums.insert(key, &sum.to_bytes())?;
                 }
+            }
+            if open.opened > 0 {
+                commit.conflicts.push((id, open.opened));
             }
             if open.row.head > open.previous {
                 commit.domains.push(DomainChange {
@@ -208,6 +214,7 @@ impl<'t> Tx<'t> {
                     sums: BTreeMap::new(),
                     changes: Vec::new(),
                     complete: true,
+                    opened: 0,
                     dirty: false,
                 },
             );
@@ -598,6 +605,7 @@ impl<'t> Tx<'t> {
         let open = self.domain(domain)?;
         open.row.past += 1;
         open.row.conflicts += u64::from(past.reason.is_open());
+        open.opened += u64::from(past.reason.is_open());
         let (dom, number) = (open.dom, open.row.past);
         let place = Place { dom, key };
         let row = past.encode(place, &mut |device| self.tables.intern(device))?;

@@ -15,6 +15,8 @@ pub struct Commit {
     pub domains: Vec<DomainChange>,
     /// Whether the trust view changed.
     pub trust: bool,
+    /// Domains with conflicts that are newly open, and how many.
+    pub conflicts: Vec<(DomainId, u64)>,
     /// Everything that is held, if that changed.
     pub held: Option<Vec<Held>>,
 }
@@ -22,7 +24,7 @@ pub struct Commit {
 impl Commit {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.domains.is_empty() && !self.trust && self.held.is_none()
+        self.domains.is_empty() && !self.trust && self.conflicts.is_empty() && self.held.is_none()
     }
 }
 

@@ -132,6 +132,10 @@ fn open(home: Home, clock: Clock) -> Result<Control, Failure> {
     let watching = (events.clone(), names.clone(), registry.clone(), heads.clone(), holding.clone());
     store.on_commit(move |commit| {
         tell(commit, &watching.0, &watching.1, &watching.2);
+        for (domain, conflicts) in &commit.conflicts {
+            let domain = watching.2.current().shown(*domain);
+            watching.0.publish(Event::ConflictPending { domain, conflicts: *conflicts });
+        }
         if let Some(held) = &commit.held {
             tell_held(watching.4.replace(held.clone()), &watching.0, &watching.1, &watching.2);
         }

@@ -1,6 +1,7 @@
 //! What can be asked of a node without any network.
 
 mod changes;
+mod conflicts;
 mod domains;
 mod drafts;
 mod peers;
