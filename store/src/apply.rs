@@ -366,7 +366,28 @@ impl<'t> Tx<'t> {
         Ok(version)
     }
 
-    /// Takes in a checked record from another device.
+    /// Takes in a checked record that another device may write here, and undoes
+    /// of it what that device may not do.
+    pub(crate) fn take_in(
+        &mut self,
+        from: DeviceId,
+        domain: DomainId,
+        record: Record,
+        now: UnixMillis,
+    ) -> Result<Taken, Stop> {
+        if self.undoes(from, domain, &record)? {
+            let undone = self.write_over(domain, &record.key, &record.version, now)?;
+            return Ok(Taken { changed: undone, conflict: false, undone });
+        }
+        let own = self.own(domain, &record.key)?;
+        let Joined { changed, conflict } = self.join(domain, record, from, now)?;
+        if let Some(own) = own {
+            self.assert_own(own, now)?;
+        }
+        Ok(Taken { changed, conflict, undone: false })
+    }
+
+    /// Joins a checked record from another device.
     pub(crate) fn join(
         &mut self,
         domain: DomainId,
@@ -673,6 +694,16 @@ impl Open {
 pub(crate) fn places(key: KeyHash) -> [(u8, u16); 2] {
     let prefix = |bits| u16::try_from(key.prefix(bits)).expect("at most 16 bits");
     [(8, prefix(8)), (16, prefix(16))]
+}
+
+/// What became of a record from a device with rights.
+pub(crate) struct Taken {
+    /// Another version stands now than before.
+    pub(crate) changed: bool,
+    /// A version that its winner did not know was newly set aside.
+    pub(crate) conflict: bool,
+    /// It deleted what that device may not delete, and is written over.
+    pub(crate) undone: bool,
 }
 
 /// What became of a record that arrived.

@@ -374,7 +374,7 @@ impl Tx<'_> {
 
     /// Lets go of what is not a mass change any more: parents ended meanwhile,
     /// or somebody made the same changes here.
-    pub(crate) fn look_again(&mut self, from: DeviceId, now: UnixMillis) -> Result<(), ReadError> {
+    pub(crate) fn look_again(&mut self, from: DeviceId, now: UnixMillis) -> Result<(), Stop> {
         let mut all = self.all_held()?;
         all.retain(|held| held.peer == from);
         all.sort_by_key(|held| self.rules.depth(held.domain));
@@ -384,6 +384,10 @@ impl Tx<'_> {
                 Some(parents) if self.known(parents)?.is_some() => self.head(parents)?,
                 _ => 0,
             };
+            // It came under rights that may have ended since.
+            if !self.may_bring(from, held.domain)? {
+                continue;
+            }
             let heads = (self.head(held.domain)?, of_parents);
             if self.memory.looked.insert(held.number, heads) == Some(heads) {
                 continue;
@@ -403,11 +407,16 @@ impl Tx<'_> {
                 continue;
             }
             for record in self.take_held(&held)? {
-                self.join(held.domain, record, from, now)?;
+                self.take_in(from, held.domain, record, now)?;
             }
             self.settle()?;
         }
         Ok(())
+    }
+
+    /// Whether a device is trusted and may write in a domain now.
+    fn may_bring(&mut self, peer: DeviceId, domain: DomainId) -> Result<bool, Stop> {
+        Ok(self.may_write(peer, [domain])? && self.grants(peer, domain)?.write)
     }
 
     fn numbered(&self, number: u64) -> Result<Held, Stop> {
@@ -448,7 +457,8 @@ impl Job<Decided> {
     /// what that device still has for that domain until both are equal.
     ///
     /// # Errors
-    /// [`WriteError::NotFound`], [`WriteError::NotTrusted`].
+    /// [`WriteError::NotFound`], [`WriteError::NotTrusted`],
+    /// [`WriteError::NotGranted`].
     pub fn accept_held(number: u64, now: UnixMillis) -> Self {
         Self::new(move |tx| {
             let held = tx.numbered(number)?;
@@ -456,9 +466,12 @@ impl Job<Decided> {
             if !tx.may_write(peer, [domain])? {
                 return Err(Stop::Refused(WriteError::NotTrusted { peer }));
             }
+            if !tx.grants(peer, domain)?.write {
+                return Err(Stop::Refused(WriteError::NotGranted { peer }));
+            }
             let mut changed = 0;
             for record in tx.take_held(&held)? {
-                changed += u64::from(tx.join(domain, record, peer, now)?.changed);
+                changed += u64::from(tx.take_in(peer, domain, record, now)?.changed);
             }
             tx.tables.lifted.insert(&Held::key(peer, domain), now.0)?;
             Ok(Decided { held, changed })
@@ -475,7 +488,7 @@ impl Job<Decided> {
         Self::new(move |tx| {
             let held = tx.numbered(number)?;
             let Held { peer, domain, .. } = held;
-            let is_trusted = tx.may_write(peer, [domain])?;
+            let may_bring = tx.may_bring(peer, domain)?;
             let mut changed = 0;
             for record in tx.take_held(&held)? {
                 let standing = tx.item(domain, &record.key)?.map(|row| row.item.version);
@@ -485,8 +498,8 @@ impl Job<Decided> {
                 });
                 if takes_away {
                     changed += u64::from(tx.reassert(domain, peer, record, now)?);
-                } else if is_trusted {
-                    changed += u64::from(tx.join(domain, record, peer, now)?.changed);
+                } else if may_bring {
+                    changed += u64::from(tx.take_in(peer, domain, record, now)?.changed);
                 }
             }
             Ok(Decided { held, changed })

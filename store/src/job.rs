@@ -269,19 +269,10 @@ impl Job<Applied> {
                         applied.refused += 1;
                         continue;
                     }
-                    if tx.undoes(from, batch.domain, &record)? {
-                        let undone = tx.write_over(batch.domain, &record.key, &record.version, now)?;
-                        applied.undone += u64::from(undone);
-                        applied.changed += u64::from(undone);
-                        continue;
-                    }
-                    let own = tx.own(batch.domain, &record.key)?;
-                    let joined = tx.join(batch.domain, record, from, now)?;
-                    if let Some(own) = own {
-                        tx.assert_own(own, now)?;
-                    }
-                    applied.changed += u64::from(joined.changed);
-                    applied.conflicts += u64::from(joined.conflict);
+                    let taken = tx.take_in(from, batch.domain, record, now)?;
+                    applied.undone += u64::from(taken.undone);
+                    applied.changed += u64::from(taken.changed);
+                    applied.conflicts += u64::from(taken.conflict);
                 }
                 if let Some(cursor) = &batch.cursor {
                     tx.set_cursor(from, batch.domain, cursor)?;

@@ -6,6 +6,7 @@ use kinsync_protocol::declaration::Guard;
 use kinsync_protocol::id::DomainId;
 use kinsync_protocol::limits::VALUE_BYTES_MAX;
 use kinsync_protocol::record::Record;
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 
 use super::world::*;
@@ -425,6 +426,44 @@ fn a_revoked_device_is_not_accepted() {
     assert_eq!(accept(&pair.phone, number), Err(WriteError::NotTrusted { peer: LAPTOP }));
     let decided = reject(&pair.phone, number).unwrap();
     assert_eq!((decided.changed, pair.live(), pair.held()), (60, 100, vec![]));
+}
+
+/// D16: accepting gives a device no more than it may do by then.
+#[test]
+fn accepting_keeps_to_the_rights_of_that_moment() {
+    let pair = Pair::with(100);
+    pair.delete(0..60);
+    pair.sync(1);
+    let allow = |rights| pair.phone.write(Job::allow(LAPTOP, rights)).unwrap();
+    let number = pair.one().number;
+    allow(Rights { write: false, ..Rights::ALL });
+    assert_eq!(accept(&pair.phone, number), Err(WriteError::NotGranted { peer: LAPTOP }));
+    assert_eq!((pair.live(), pair.held().len()), (100, 1));
+    allow(Rights { delete: false, ..Rights::ALL });
+    assert_eq!(accept(&pair.phone, number).unwrap().changed, 60);
+    assert_eq!(pair.live(), 100, "its deletions are undone");
+    pair.assert_equal();
+    assert_eq!(root(&pair.laptop).live, 100);
+}
+
+/// D16: what is let go by itself is held back by rights all the same.
+#[test]
+fn what_is_let_go_keeps_to_the_rights_of_that_moment() {
+    let pair = Pair::with(100);
+    pair.delete(0..60);
+    put(&pair.laptop, "new", "by the laptop", later(1));
+    pair.sync(1);
+    let rights = Rights { domains: Some(["other".to_owned()].into()), ..Rights::ALL };
+    pair.phone.write(Job::allow(LAPTOP, rights)).unwrap();
+    for n in 0..60 {
+        pair.phone.delete(notes_domain(), key(&format!("n{n:03}")), later(3)).unwrap();
+    }
+    let other = Batch { domain: DomainId::of("other"), records: Vec::new(), cursor: None };
+    apply(&pair.phone, 2, other.clone());
+    assert_eq!((pair.live(), pair.held().len()), (40, 1));
+    pair.phone.write(Job::allow(LAPTOP, Rights::ALL)).unwrap();
+    apply(&pair.phone, 3, other);
+    assert_eq!((pair.live(), pair.held()), (41, vec![]));
 }
 
 /// What is held outlives the program, and no number is given twice.
