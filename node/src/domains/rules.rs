@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kinsync_protocol::declaration::Declaration;
+use kinsync_protocol::declaration::{Declaration, Guard};
 use kinsync_protocol::hash;
 use kinsync_protocol::id::DomainId;
 use kinsync_store::Rules;
@@ -13,7 +13,10 @@ use super::{DECLARATIONS, Domain, Domains, fields};
 /// The rules of all declared domains, and of the declarations themselves.
 pub(super) fn of(domains: &Domains) -> BTreeMap<DomainId, Rules> {
     let rules = domains.all().iter().map(|domain| (domain.id(), rules(domain)));
-    rules.chain([(DomainId::of(DECLARATIONS), Rules::default())]).collect()
+    // No record is lost with a declaration, and one that widens what there is
+    // waits for a person anyway.
+    let declarations = Rules { guard: Guard { records: 0, percent: 0 }, ..Rules::default() };
+    rules.chain([(DomainId::of(DECLARATIONS), declarations)]).collect()
 }
 
 fn rules(domain: &Arc<Domain>) -> Rules {
