@@ -6,6 +6,7 @@
 mod dependencies;
 mod docs;
 mod fuzz;
+mod joins;
 #[cfg(target_os = "linux")]
 mod lan;
 mod memory;

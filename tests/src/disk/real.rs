@@ -4,6 +4,7 @@
 //! it returns; that a loss of power loses nothing either, the store's own tests
 //! show.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
@@ -12,10 +13,10 @@ use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Version;
 use kinsync_protocol::rights::Rights;
 use kinsync_protocol::snapshot::{Epoch, Snapshot};
-use kinsync_protocol::stamp::Hlc;
+use kinsync_protocol::stamp::{Hlc, UnixMillis};
 use kinsync_protocol::sums::Range;
 use kinsync_protocol::trust::{Changes, View};
-use kinsync_store::{Job, Options, PAST_VERSIONS, Store, StoreSnapshot, WriteError};
+use kinsync_store::{Job, Options, PAST_VERSIONS, Rules, Store, StoreSnapshot, WriteError};
 use tempfile::TempDir;
 
 use super::{Contents, Disk, Done, Op, Place, TrustOp};
@@ -32,6 +33,7 @@ pub struct Real {
     folder: TempDir,
     /// `None` only while the file is exchanged.
     store: Option<Store>,
+    rules: Option<BTreeMap<DomainId, Rules>>,
 }
 
 impl Real {
@@ -39,8 +41,24 @@ impl Real {
         self.folder.path().join("store")
     }
 
-    fn store(&self) -> &Store {
+    /// The store itself, until the next crash.
+    pub fn store(&self) -> &Store {
         self.store.as_ref().expect("the store is open between two steps")
+    }
+
+    /// Says what domains are, at every start from now on.
+    pub fn declare(&mut self, rules: BTreeMap<DomainId, Rules>) {
+        self.rules = Some(rules);
+        self.tell_rules();
+    }
+
+    fn tell_rules(&self) {
+        let Some(rules) = &self.rules else { return };
+        self.store().set_rules(rules.clone());
+        let mut at = None;
+        while let Some(next) = self.store().write(Job::recheck(at, UnixMillis(0))).expect(WRITE) {
+            at = Some(next);
+        }
     }
 
     /// Closes the store, does something to its file and opens it again.
@@ -55,6 +73,7 @@ impl Real {
         if let Some(store) = &self.store {
             store.set_guard(Guard { records: 0, percent: 0 });
         }
+        self.tell_rules();
         done
     }
 }
@@ -71,7 +90,7 @@ impl Disk for Real {
         // In memory where there is such a folder: thousands of commits wait for it.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
-        let mut real = Self { device, epoch, folder: folder.expect(FILE), store: None };
+        let mut real = Self { device, epoch, folder: folder.expect(FILE), store: None, rules: None };
         real.reopen(|_| ());
         real
     }
@@ -93,9 +112,12 @@ impl Disk for Real {
             }
         };
         match done {
-            Err(WriteError::NotFound | WriteError::NotTrusted { .. } | WriteError::NotGranted { .. }) => {
-                Done::Refused
-            }
+            Err(
+                WriteError::NotFound
+                | WriteError::NotTrusted { .. }
+                | WriteError::NotGranted { .. }
+                | WriteError::ParentDeleted { .. },
+            ) => Done::Refused,
             done => done.expect(WRITE),
         }
     }
