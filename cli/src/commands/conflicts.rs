@@ -5,6 +5,7 @@ use kinsync::request::{
     ConflictDetail, ConflictField, ConflictRow, ConflictRows, ConflictShow, ConflictSide, ConflictTake,
     Conflicts as Ask, Take, Value,
 };
+use kinsync_protocol::id::DeviceId;
 
 use super::Run;
 use super::peers::short;
@@ -42,7 +43,7 @@ async fn list(run: &Run, domain: Option<String>) -> Result<()> {
     node.close().await
 }
 
-/// An id takes no more of a line than this, so that both devices fit.
+/// An id or a name takes no more of a line than this.
 const ID_COLUMNS: usize = 32;
 
 /// Half a line, for values side by side.
@@ -65,21 +66,18 @@ impl Text for ConflictRows {
 fn line(row: &ConflictRow) -> String {
     let place = shorten(&format!("{}/{}", clean(&row.domain), clean(&row.id)), ID_COLUMNS);
     let (kept, lost) = (&row.kept, &row.lost);
-    format!(
-        "#{}  {place}\n    {} on {} {}, {} on {} {}; kept {}'s\n",
-        row.number,
-        did(lost),
-        name(lost),
-        time(lost.at),
-        did(kept),
-        name(kept),
-        time(kept.at),
-        name(kept),
-    )
+    format!("#{}  {place}\n    kept  {}\n    lost  {}\n", row.number, became(kept), became(lost))
 }
 
-fn did(side: &ConflictSide) -> &'static str {
-    if side.bytes.is_some() { "written" } else { "deleted" }
+/// Who made this side what it is, and when, in one line.
+fn became(side: &ConflictSide) -> String {
+    let did = match (side.bytes.is_some(), side.device == DeviceId::NULL.to_string()) {
+        (true, true) => "merged".to_owned(),
+        (false, true) => "deleted with its parent".to_owned(),
+        (true, false) => format!("written on {}", shorten(&name(side), ID_COLUMNS)),
+        (false, false) => format!("deleted on {}", shorten(&name(side), ID_COLUMNS)),
+    };
+    format!("{did}, {}", time(side.at))
 }
 
 fn name(side: &ConflictSide) -> String {

@@ -35,7 +35,8 @@ fn the_loser_of_a_conflict_can_be_taken() {
     assert_eq!(prompts.expect("it is listed")["conflicts"], 1);
     assert_snapshot!(desktop.must(&["conflicts"]), @r"
     #1  prompts/greeting
-        written on desktop MINUTE, written on laptop MINUTE; kept laptop's
+        kept  written on laptop, MINUTE
+        lost  written on desktop, MINUTE
     Look at one:  kinsync conflicts show 1
     ");
     assert_snapshot!(desktop.must(&["conflicts", "show", "1"]), @r#"
@@ -65,6 +66,8 @@ fn the_loser_of_a_conflict_can_be_taken() {
 fn a_conflict_is_decided_by_its_name_or_by_a_text_of_both() {
     let (desktop, laptop) = disagreeing();
     let rows = desktop.json(&["conflicts", "--json"]);
+    // What merging keeps beside a value is nobody's to see.
+    assert_eq!(rows["rows"][0]["lost"]["bytes"], r#"{"name":"Greeting","text":"Good morning"}"#.len());
     let name = rows["rows"][0]["conflict"].as_str().expect("a name").to_owned();
     assert!(name.starts_with("prompts@"), "{name}");
     let file = tempfile::NamedTempFile::new().expect("a file");

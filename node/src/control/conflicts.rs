@@ -79,15 +79,19 @@ impl Control {
     pub async fn conflicts(&self, domain: Option<&str>) -> Result<ConflictRows, Failure> {
         let open = self.open_conflicts(domain).await?;
         let total = open.len() as u64;
-        let rows = open.iter().take(CONFLICT_ROWS_MAX).map(|open| self.conflict_row(open)).collect();
+        let mut rows = Vec::new();
+        for open in open.iter().take(CONFLICT_ROWS_MAX) {
+            let (kept, lost) = self.sides(open).await?;
+            rows.push(self.conflict_row(open, kept.as_deref(), lost.as_deref()));
+        }
         Ok(ConflictRows { rows, total })
     }
 
     /// Shows both sides of a conflict.
     pub async fn conflict(&self, conflict: &str) -> Result<ConflictDetail, Failure> {
         let open = self.open_conflict(conflict).await?;
-        let row = self.conflict_row(&open);
         let (kept, lost) = self.sides(&open).await?;
+        let row = self.conflict_row(&open, kept.as_deref(), lost.as_deref());
         let fields = fields(kept.as_deref(), lost.as_deref());
         Ok(ConflictDetail { row, kept_value: kept.map(Value), lost_value: lost.map(Value), fields })
     }
@@ -236,23 +240,26 @@ impl Control {
         Ok(self.shared.storage.read(sides).await?)
     }
 
-    fn conflict_row(&self, open: &Open) -> ConflictRow {
+    /// The row of a conflict between these values. Their lengths are those
+    /// that a person wrote: a version counts what merging keeps beside, too.
+    fn conflict_row(&self, open: &Open, kept: Option<&[u8]>, lost: Option<&[u8]>) -> ConflictRow {
         let lost_is_local = open.lost_is_local(self.device());
-        let side = |version: &Version, local: bool| ConflictSide {
+        let side = |version: &Version, value: Option<&[u8]>, local: bool| ConflictSide {
             version: version_name(version.stamp),
             at: moment(version.stamp),
             device: version.stamp.device.to_string(),
             name: self.device_name(version.stamp.device),
             local,
-            bytes: (!version.deleted).then_some(version.bytes.into()),
+            bytes: (!version.deleted)
+                .then(|| value.map_or_else(|| version.bytes.into(), |value| value.len() as u64)),
         };
         ConflictRow {
             number: open.number,
             conflict: open.handle(),
             domain: open.name.clone(),
             id: open.conflict.key.as_str().to_owned(),
-            kept: side(&open.standing.version, !lost_is_local),
-            lost: side(&open.conflict.loser.version, lost_is_local),
+            kept: side(&open.standing.version, kept, !lost_is_local),
+            lost: side(&open.conflict.loser.version, lost, lost_is_local),
         }
     }
 }
