@@ -84,12 +84,14 @@ const ID_COLUMNS: usize = 44;
 impl Text for TrashRow {
     fn text(&self, _: Page) -> String {
         let place = shorten(&format!("{}/{}", clean(&self.domain), clean(&self.id)), ID_COLUMNS);
-        let by = self
-            .from
-            .as_deref()
-            .map_or_else(String::new, |from| format!("  by {}", shorten(&clean(from), 12)));
-        let with = if self.with_parent { "  with its parent" } else { "" };
-        format!("{}  {place}{by}{with}\n", super::minute(self.deleted))
+        // Which device a child's deletion came from depends on what arrived
+        // first, the parent's deletion or it.
+        let why = match self.from.as_deref() {
+            _ if self.with_parent => "  with its parent".to_owned(),
+            Some(from) => format!("  by {}", shorten(&clean(from), 12)),
+            None => String::new(),
+        };
+        format!("{}  {place}{why}\n", super::minute(self.deleted))
     }
 }
 

@@ -65,6 +65,24 @@ fn an_emptied_trash_gives_nothing_back() {
     assert_snapshot!(device.run(["trash", "empty", "--yes"]).stdout, @"The trash was empty.");
 }
 
+/// D9: taking back what a device brought leaves the kinds of records that it
+/// declared: others have records of them, too.
+#[test]
+fn what_a_device_declared_stays_when_its_records_are_taken_back() {
+    let (desktop, laptop) = paired();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "name = \"tides\"\n").expect("written");
+    laptop.must(&["domains", "add", &file.path().display().to_string()]);
+    laptop.must(&["sync"]);
+    desktop.put("tides", "mine", "high at noon");
+    laptop.put("prompts", "new", "{}");
+    laptop.must(&["sync"]);
+    assert_snapshot!(desktop.must(&["undo", "--received-from", "laptop", "--yes"]), @"Restored 0, deleted 1.");
+    assert!(desktop.must(&["get", "tides", "mine"]).contains("high at noon"));
+    laptop.must(&["sync"]);
+    assert!(laptop.must(&["get", "tides", "mine"]).contains("high at noon"));
+}
+
 /// D9: what a device brought is taken back everywhere, by edits.
 #[test]
 fn what_a_device_brought_is_taken_back() {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
+    domains::DECLARATIONS,
     failure::{Failure, Kind},
     request::{
         Restored, TRASH_ROWS_MAX, Trash, TrashEmptied, TrashEmpty, TrashRow, TrashRows, Undo, UndoAnswer,
@@ -98,7 +99,9 @@ impl Control {
         Ok(emptied)
     }
 
-    /// Takes back what a device delivered.
+    /// Takes back what a device delivered, but for declarations of domains:
+    /// without them, records of other devices could not be used any more.
+    /// [`DomainsRemove`](crate::request::DomainRemove) takes back one.
     ///
     /// Not undone when cancelled: what was taken back by then stays so.
     pub async fn undo(&self, request: Undo) -> Result<UndoAnswer, Failure> {
@@ -106,6 +109,7 @@ impl Control {
         let since = UnixMillis(request.since.unwrap_or_default().0);
         let mut answer = UndoAnswer::default();
         let mut chosen = self.chosen(None).await?;
+        chosen.retain(|(domain, _)| *domain != DomainId::of(DECLARATIONS));
         let domains = self.domains();
         // Parents first: their children come back with them.
         chosen.sort_by_key(|(domain, _)| domains.depth(*domain));
