@@ -71,7 +71,7 @@ fn a_device_that_may_only_read_changes_nothing_here() {
     assert_eq!(verified.code, 0, "{}", verified.all());
     assert!(verified.stdout.contains("1 domain limited"), "{}", verified.stdout);
     let warnings = laptop.json(&["status"])["warnings"].clone();
-    let text = "Desktop does not take changes of characters from this device.";
+    let text = "desktop does not take changes of characters from this device.";
     assert!(
         warnings.as_array().unwrap().iter().any(|one| one["code"] == "limited" && one["text"] == text),
         "{warnings}"

@@ -78,8 +78,13 @@ impl EventLoop {
     pub(super) fn limit_warnings(&self) -> impl Iterator<Item = Warning> {
         self.passing.limits.iter().flat_map(|(device, limited)| {
             let limited: Vec<_> = limited.iter().filter(|one| one.by == LimitedBy::Peer).cloned().collect();
-            let texts = sentences(&limited, &self.control.peer_name(*device).name);
-            texts.into_iter().map(|text| Warning { code: "limited".to_owned(), text: capitalised(&text) })
+            let name = self.control.peer_name(*device).name;
+            let texts = sentences(&limited, &name);
+            texts.into_iter().map(move |text| {
+                // A name is written as its owner writes it.
+                let text = if text.starts_with(&name) { text + "." } else { capitalised(&text) };
+                Warning { code: "limited".to_owned(), text }
+            })
         })
     }
 
