@@ -57,7 +57,18 @@ impl Output {
 
     /// Prints a result.
     pub(crate) fn result<T: Text>(&self, value: &T) -> Result<()> {
+        if self.json { self.object(value) } else { print(&value.text(self.page())) }
+    }
+
+    /// Prints one row of several, which is a line of its own in JSON.
+    pub(crate) fn row<T: Text>(&self, value: &T) -> Result<()> {
         if self.json { self.line_json(value) } else { print(&value.text(self.page())) }
+    }
+
+    /// Prints the one JSON object of a command, with the number of its form.
+    pub(crate) fn object<T: Serialize>(&self, value: &T) -> Result<()> {
+        let json = serde_json::to_string(value).map_err(anyhow::Error::from)?;
+        print(&(numbered(json) + "\n"))
     }
 
     /// What the clock shows.
@@ -117,6 +128,17 @@ impl Output {
         }
         let answer = ask(&format!("{question}  [y/N] "))?.unwrap_or_default();
         Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// The object with `"v":1` in front, by which a script knows the form of what
+/// it reads; as it is if it has one, or is no object.
+fn numbered(json: String) -> String {
+    match json.strip_prefix('{') {
+        Some(fields) if fields.starts_with("\"v\":") => json,
+        Some("}") => r#"{"v":1}"#.to_owned(),
+        Some(fields) => format!(r#"{{"v":1,{fields}"#),
+        None => json,
     }
 }
 
@@ -345,6 +367,14 @@ pub(crate) fn plural(number: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_object_says_which_form_it_has() {
+        assert_eq!(numbered(r#"{"a":2}"#.to_owned()), r#"{"v":1,"a":2}"#);
+        assert_eq!(numbered(r#"{"v":1,"a":2}"#.to_owned()), r#"{"v":1,"a":2}"#);
+        assert_eq!(numbered("{}".to_owned()), r#"{"v":1}"#);
+        assert_eq!(numbered("[1]".to_owned()), "[1]");
+    }
 
     #[test]
     fn a_hostile_name_cannot_steer_the_terminal() {

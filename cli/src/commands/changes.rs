@@ -20,15 +20,15 @@ pub(crate) async fn run(run: &Run, args: Changes) -> Result<()> {
     let mut is_told = false;
     loop {
         if page.resync {
-            run.out.result(&Line::Resync { ev: "resync" })?;
+            run.out.row(&Line::Resync { ev: "resync" })?;
         }
         for row in page.rows {
-            run.out.result(&Line::of(&domain, row))?;
+            run.out.row(&Line::of(&domain, row))?;
         }
         let token = page.next;
         if !page.more && !is_told {
             is_told = true;
-            run.out.result(&Line::CaughtUp { ev: "caught-up", token: token.clone() })?;
+            run.out.row(&Line::CaughtUp { ev: "caught-up", token: token.clone() })?;
         }
         if is_told && !follow {
             return node.close().await;

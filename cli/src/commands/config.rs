@@ -22,7 +22,7 @@ pub(crate) async fn run(run: &Run, args: Config) -> Result<()> {
             match rows.rows.first() {
                 // A script that asks for one setting wants its value.
                 Some(row) if is_one && !run.out.is_json() => run.out.raw(&(clean(&row.value) + "\n"))?,
-                Some(row) if is_one => run.out.line_json(row)?,
+                Some(row) if is_one => run.out.object(row)?,
                 Some(_) | None => run.out.result(&rows)?,
             }
             node.close().await

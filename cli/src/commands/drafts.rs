@@ -15,7 +15,7 @@ pub(crate) async fn run(run: &Run, args: Drafts) -> Result<()> {
         DraftsAction::List => run.out.result(&node.ask(Ask {}).await?)?,
         DraftsAction::Show { id } => {
             let draft = node.ask(DraftGet { hold: id }).await?;
-            if run.out.is_json() { run.out.line_json(&draft)? } else { run.out.bytes(&draft.value.0)? }
+            if run.out.is_json() { run.out.object(&draft)? } else { run.out.bytes(&draft.value.0)? }
         }
         DraftsAction::Commit { id } => {
             run.out.result(&node.ask(HoldCommit { hold: id, value: None }).await?)?;
@@ -27,7 +27,7 @@ pub(crate) async fn run(run: &Run, args: Drafts) -> Result<()> {
             }
             let done = node.ask(HoldDrop { hold: id }).await?;
             if run.out.is_json() {
-                run.out.line_json(&done)?;
+                run.out.object(&done)?;
             }
         }
     }

@@ -12,5 +12,5 @@ pub(crate) async fn run(run: &Run, args: Record) -> Result<()> {
     let node = run.reach(Class::Local).await?;
     let answer = node.ask(Get { domain: args.domain, id: args.id }).await?;
     node.close().await?;
-    if run.out.is_json() { run.out.line_json(&answer) } else { run.out.bytes(&answer.value.0) }
+    if run.out.is_json() { run.out.object(&answer) } else { run.out.bytes(&answer.value.0) }
 }

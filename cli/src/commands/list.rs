@@ -22,7 +22,7 @@ pub(crate) async fn run(run: &Run, args: List) -> Result<()> {
         let ask = Ask { domain: domain.clone(), after, ..Ask::default() };
         let page = node.ask(ask).await?;
         for row in &page.rows {
-            run.out.result(row)?;
+            run.out.row(row)?;
         }
         after = page.next;
         if after.is_none() {

@@ -12,7 +12,7 @@ use crate::reach::Class;
 pub(crate) async fn run(run: &Run, args: Log) -> Result<()> {
     let node = run.reach(Class::Local).await?;
     for row in node.ask(LogTail { lines: Some(args.lines) }).await?.rows {
-        run.out.result(&row)?;
+        run.out.row(&row)?;
     }
     node.close().await
 }

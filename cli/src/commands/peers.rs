@@ -17,7 +17,7 @@ pub(crate) async fn run(run: &Run, args: Peers) -> Result<()> {
     let node = run.reach(Class::Local).await?;
     match args.action.unwrap_or(PeersAction::List) {
         PeersAction::List if run.out.is_json() => {
-            run.out.line_json(&node.ask(Ask {}).await?)?;
+            run.out.object(&node.ask(Ask {}).await?)?;
         }
         PeersAction::List => {
             let me = node.ask(Status {}).await?.me;

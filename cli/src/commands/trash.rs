@@ -45,7 +45,7 @@ async fn list(run: &Run, domain: Option<String>) -> Result<()> {
     loop {
         let page = node.ask(Ask { domain: domain.clone(), after }).await?;
         for row in &page.rows {
-            run.out.result(row)?;
+            run.out.row(row)?;
         }
         after = page.next;
         if after.is_none() {

@@ -34,12 +34,12 @@ pub(crate) async fn run(run: &Run, args: Watch) -> Result<()> {
             event = events.next() => event?,
         };
         match event {
-            Event::Put(change) if is_wanted(&change.domain) => run.out.result(&Line::of("put", change))?,
-            Event::Del(change) if is_wanted(&change.domain) => run.out.result(&Line::of("del", change))?,
+            Event::Put(change) if is_wanted(&change.domain) => run.out.row(&Line::of("put", change))?,
+            Event::Del(change) if is_wanted(&change.domain) => run.out.row(&Line::of("del", change))?,
             Event::RecordsApplied { domain, from, records } if is_wanted(&domain) => {
-                run.out.result(&Line::Applied { ev: "applied", domain, from, records })?;
+                run.out.row(&Line::Applied { ev: "applied", domain, from, records })?;
             }
-            Event::Resync => run.out.result(&Line::Resync { ev: "resync" })?,
+            Event::Resync => run.out.row(&Line::Resync { ev: "resync" })?,
             Event::Stopping => return Err(Failure::new(Kind::NotRunning, "The node has stopped.")),
             _ => {}
         }
