@@ -23,7 +23,7 @@ pub(crate) fn id(i: u64) -> String {
 /// The value of record `i` in a generation.
 pub(crate) fn record(i: u64, generation: u64) -> String {
     let role = if i.is_multiple_of(2) { "user" } else { "char" };
-    let mut text = format!(r#"{{"role":"{role}","order":{i},"generation":{generation},"text":""#);
+    let mut text = format!(r#"{{"role":"{role}","order":"{i:07}","generation":{generation},"text":""#);
     let mut state = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ generation.wrapping_mul(0xd1b5_4a32_d192_ed03);
     while text.len() < BYTES - 2 {
         // One step of splitmix64 a word.
