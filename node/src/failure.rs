@@ -192,6 +192,11 @@ impl Failure {
         Self::new(Kind::NotRunning, "No node is running here.").hint("Start it:  kinsync up")
     }
 
+    /// Whoever asks comes too late.
+    pub(crate) fn stopping() -> Self {
+        Self::new(Kind::NotRunning, "The node is stopping.")
+    }
+
     /// Something that kinsync itself got wrong; `what` is for its makers.
     pub fn internal(what: impl fmt::Display) -> Self {
         Self::new(Kind::Internal, format!("An internal error: {what}."))

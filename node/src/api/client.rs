@@ -126,17 +126,7 @@ impl SocketClient {
     }
 
     async fn stream(&self) -> Result<UnixStream, Failure> {
-        UnixStream::connect(&self.path).await.map_err(|error| {
-            let kind = error.kind();
-            if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
-                return Failure::not_running();
-            }
-            if kind == io::ErrorKind::PermissionDenied {
-                return Failure::new(Kind::Insecure, "The node here belongs to another user.")
-                    .hint("Run this as the user that started it, or use another --home.");
-            }
-            Failure::io("reach the node", &error)
-        })
+        UnixStream::connect(&self.path).await.map_err(|error| out_of_reach(&error))
     }
 
     /// Sends one request on a connection of its own, so that a long one is in
@@ -167,6 +157,21 @@ impl SocketClient {
         let response = sender.send_request(request).await.map_err(broken)?;
         Ok((response, driver))
     }
+}
+
+/// Why nobody answers on the socket.
+fn out_of_reach(error: &io::Error) -> Failure {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, PermissionDenied};
+    let kind = error.kind();
+    // A node that stops resets whoever is still in its queue.
+    if matches!(kind, NotFound | ConnectionRefused | ConnectionReset) {
+        return Failure::not_running();
+    }
+    if kind == PermissionDenied {
+        return Failure::new(Kind::Insecure, "The node here belongs to another user.")
+            .hint("Run this as the user that started it, or use another --home.");
+    }
+    Failure::io("reach the node", error)
 }
 
 /// The node went away in the middle.
@@ -271,6 +276,16 @@ fn parse_event(block: &str) -> Option<Numbered> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_has_gone_is_not_running() {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
+        for kind in [NotFound, ConnectionRefused, ConnectionReset] {
+            assert_eq!(out_of_reach(&kind.into()).kind, Kind::NotRunning);
+        }
+        assert_eq!(out_of_reach(&io::ErrorKind::PermissionDenied.into()).kind, Kind::Insecure);
+        assert_eq!(out_of_reach(&io::ErrorKind::OutOfMemory.into()).kind, Kind::Io);
+    }
 
     #[test]
     fn comments_and_unreadable_blocks_are_passed_over() {

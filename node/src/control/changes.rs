@@ -16,9 +16,10 @@ use crate::{
 
 impl Control {
     /// The changes of a domain after a place, oldest first. Waits for some if
-    /// there are none, as long as was asked for and until the node stops.
+    /// there are none, as long as was asked for.
     ///
-    /// `bad-token` if the place is not one.
+    /// `bad-token` if the place is not one, `not-running` if the node stops
+    /// during the wait.
     pub async fn changes(&self, ask: Changes) -> Result<ChangesAnswer, Failure> {
         let domain = self.domains().named(&ask.domain)?.id();
         // Before the first look, so that nothing falls between.
@@ -37,12 +38,13 @@ impl Control {
         tokio::pin!(over);
         loop {
             let page = storage.read(move |snapshot| snapshot.changes(domain, since, limit)).await?;
-            if page.resync || !page.changes.is_empty() {
+            if page.resync || !page.changes.is_empty() || ask.wait_ms == 0 {
                 return Ok(self.page(page));
             }
             tokio::select! {
                 biased;
-                () = self.shared.events.stopping() => return Ok(self.page(page)),
+                // An empty page would make whoever follows ask again at once.
+                () = self.shared.events.stopping() => return Err(Failure::stopping()),
                 () = head.grown() => {}
                 () = &mut over => return Ok(self.page(page)),
             }

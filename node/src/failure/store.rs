@@ -53,7 +53,7 @@ impl From<ReadError> for Failure {
             ReadError::Damaged { what } => {
                 Self::new(Kind::StoreDamaged, format!("The store is damaged: {what}.")).hint(DAMAGED_HINT)
             }
-            ReadError::Closed => stopping(),
+            ReadError::Closed => Self::stopping(),
             error @ (ReadError::Storage(_) | _) => {
                 Self::new(Kind::StoreDamaged, format!("The store cannot be read: {}.", innermost(&error)))
                     .hint(DAMAGED_HINT)
@@ -121,7 +121,7 @@ impl From<WriteError> for Failure {
                 format!("Writing stopped after a failure: {reason}. Reading goes on."),
             )
             .hint("Check the disk, then restart the node:  kinsync down, then kinsync up"),
-            WriteError::Closed => stopping(),
+            WriteError::Closed => Self::stopping(),
             error @ (WriteError::NoLaterStamp | _) => Self::internal(error),
         }
     }
@@ -132,10 +132,6 @@ impl From<KeyError> for Failure {
         Self::new(Kind::BadKey, format!("That cannot be the id of a record: {error}."))
             .hint("Ids are 1 to 256 bytes of text without control characters.")
     }
-}
-
-fn stopping() -> Failure {
-    Failure::new(Kind::NotRunning, "The node is stopping.")
 }
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {

@@ -70,7 +70,9 @@ async fn a_node_that_stops_lets_go_of_those_who_wait() {
     let (asked, waiter) = (waiting(&start), control.clone());
     let waiting = tokio::spawn(async move { waiter.changes(asked).await });
     control.events().publish(Event::Stopping);
-    assert_eq!(waiting.await.expect("no panic").expect("told").next, start);
+    let failure = waiting.await.expect("no panic").expect_err("nothing can come any more");
+    assert_eq!(failure.kind, Kind::NotRunning);
+    assert_eq!(control.changes(since(Some(&start))).await.expect("no wait").next, start);
 }
 
 #[tokio::test]
