@@ -11,6 +11,7 @@ use std::sync::Arc;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item;
 use kinsync_protocol::limits::{DOMAINS_MAX, VALUE_BYTES_MAX, VALUE_HEADER_BYTES_MAX};
+use kinsync_protocol::policy::Policy;
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::snapshot::{Cursor, Epoch, Item};
 use kinsync_protocol::stamp::{Ancestry, HybridClock, Stamp, UnixMillis};
@@ -184,7 +185,7 @@ impl<'t> Tx<'t> {
     /// The domain's local number and row, created if need be.
     pub(crate) fn domain(&mut self, id: DomainId) -> Result<&mut Open, ReadError> {
         if !self.open.contains_key(&id) {
-            let known = self.tables.domain_numbers.get(&id.0)?.map(|row| row.value());
+            let known = self.known(id)?;
             let (dom, row) = match known {
                 Some(dom) => {
                     let row = self.tables.domains.get(dom)?;
@@ -268,8 +269,13 @@ impl<'t> Tx<'t> {
         if body.is_some() {
             self.check_known(domain, key)?;
         }
-        let schema = self.rules.get(domain).map_or(1, |rules| rules.schema);
+        let schema = self.schema(domain);
         self.write_with(domain, key, body.map(|body| (schema, body)), now)
+    }
+
+    /// The number of the schema that is written in a domain.
+    pub(crate) fn schema(&self, domain: DomainId) -> u32 {
+        self.rules.get(domain).map_or(1, |rules| rules.schema)
     }
 
     /// Writes a stored value again, as a new version by this device.
@@ -311,7 +317,9 @@ impl<'t> Tx<'t> {
         let made = match rules.get(domain) {
             None => value::wrap(&Header::new(schema), body),
             Some(rules) => {
-                let standing = self.value(domain, key)?;
+                // Only field policies look at what stood there.
+                let looks = matches!(rules.policy, Policy::Fields { .. });
+                let standing = if looks { self.value(domain, key)? } else { None };
                 let old = old.zip(standing.as_deref());
                 rules.policy.write(schema, body, old, stamp)
             }
@@ -328,7 +336,9 @@ impl<'t> Tx<'t> {
         })
     }
 
-    fn write_with(
+    /// As [`Tx::write`], of a body that follows this schema, over a record that
+    /// [`Tx::check_known`] let pass.
+    pub(crate) fn write_with(
         &mut self,
         domain: DomainId,
         key: &Key,

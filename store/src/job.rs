@@ -135,7 +135,8 @@ pub struct Standing<'a> {
 
 impl<E: Send + 'static> Job<Result<Version, E>> {
     /// Writes what `edit` makes of the live record that stands when the job's
-    /// turn comes, or of none. What `edit` refuses changes nothing and comes
+    /// turn comes, or of none. A value that stayed on this device under the key
+    /// goes in the same transaction. What `edit` refuses changes nothing and comes
     /// back as it is.
     ///
     /// # Errors
@@ -161,14 +162,17 @@ impl<E: Send + 'static> Job<Result<Version, E>> {
                 Err(refused) => return Ok(Err(refused)),
             };
             check_value(&value)?;
-            tx.write(domain, &key, Some(value), now).map(Ok)
+            let schema = tx.schema(domain);
+            let version = tx.write_with(domain, &key, Some((schema, value)), now)?;
+            tx.forget_private(domain, &key)?;
+            Ok(Ok(version))
         })
     }
 }
 
 impl Job<PutMany> {
     /// Writes the values that differ from those that stand. One transaction:
-    /// all or none.
+    /// all or none. What stayed on this device under their keys goes with it.
     ///
     /// # Errors
     /// Those of [`Job::put`] for any of them.
@@ -185,12 +189,14 @@ impl Job<PutMany> {
                 }
             }
             let mut counts = PutMany::default();
+            let schema = tx.schema(domain);
             for (key, value) in records {
                 let standing = tx.value(domain, &key)?;
                 if standing.is_some_and(|stored| body(&stored) == value) {
                     counts.equal += 1;
                 } else {
-                    tx.write(domain, &key, Some(value), now)?;
+                    tx.write_with(domain, &key, Some((schema, value)), now)?;
+                    tx.forget_private(domain, &key)?;
                     counts.written += 1;
                 }
             }

@@ -5,7 +5,7 @@ use kinsync_protocol::id::DomainId;
 use kinsync_protocol::record::Key;
 use kinsync_protocol::stamp::UnixMillis;
 
-use crate::apply::Stop;
+use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
 use crate::job::{Job, check_value};
 use crate::snapshot::StoreSnapshot;
@@ -17,6 +17,15 @@ pub struct Private {
     pub at: UnixMillis,
     /// The value.
     pub value: Vec<u8>,
+}
+
+impl Tx<'_> {
+    /// Removes a value that stays on this device. Whether there was one.
+    pub(crate) fn forget_private(&mut self, domain: DomainId, key: &Key) -> Result<bool, ReadError> {
+        let gone = self.tables.private.remove(place(domain, key.as_str()).as_slice())?.is_some();
+        self.dirty |= gone;
+        Ok(gone)
+    }
 }
 
 impl Job<bool> {
@@ -49,12 +58,10 @@ impl Job<()> {
     /// [`WriteError::NotFound`] if there is none.
     pub fn delete_private(domain: DomainId, key: Key) -> Self {
         Self::new(move |tx| {
-            let gone = tx.tables.private.remove(place(domain, key.as_str()).as_slice())?.is_some();
-            if !gone {
-                return Err(Stop::Refused(WriteError::NotFound));
+            if tx.forget_private(domain, &key)? {
+                return Ok(());
             }
-            tx.dirty = true;
-            Ok(())
+            Err(Stop::Refused(WriteError::NotFound))
         })
     }
 }
@@ -110,6 +117,7 @@ mod tests {
     use redb::Database;
 
     use super::*;
+    use crate::job::Standing;
     use crate::tables::{META, PRIVATE};
     use crate::tests::world::*;
 
@@ -153,6 +161,23 @@ mod tests {
         assert_eq!(store.write(private()), Ok(false));
         store.delete(notes(), key("a"), NOW).unwrap();
         assert_eq!(store.write(private()), Ok(true));
+    }
+
+    /// No crash leaves the key with two values.
+    #[test]
+    fn what_is_shared_takes_the_place_of_what_was_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path(), PHONE);
+        for at in ["a", "b", "c"] {
+            store.write(Job::put_private(notes(), key(at), b"mine".to_vec(), NOW)).unwrap();
+        }
+        let edit = |_: Option<Standing<'_>>| Ok::<_, ()>(b"shared".to_vec());
+        store.write(Job::edit(notes(), key("a"), NOW, edit)).unwrap().unwrap();
+        let refused = store.write(Job::edit(notes(), key("c"), NOW, |_: Option<Standing<'_>>| Err(())));
+        assert_eq!(refused, Ok(Err(())));
+        store.write(Job::put_many(notes(), vec![(key("b"), b"shared".to_vec())], NOW)).unwrap();
+        assert_eq!(keys(&store, "", None, 9), ["c"]);
+        assert_eq!(get(&store, "a").as_deref(), Some("shared"));
     }
 
     /// A file of the first version has no such table.

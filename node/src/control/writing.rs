@@ -55,8 +55,6 @@ impl Control {
             let written = self.shared.storage.write(Job::put_private(id, key, body, now)).await?;
             return if written { Ok(place.written_private(Moment(now.0))) } else { Err(shared(&place)) };
         }
-        let was_private =
-            self.shared.storage.read(move |snapshot| snapshot.private(id, &key)).await?.is_some();
         let (domain, lacks) = (Arc::clone(&place.domain), self.shared.apps.lacks_model());
         let edit = move |standing: Option<Standing<'_>>| match standing {
             Some(standing) if standing.schema > schema => {
@@ -70,9 +68,6 @@ impl Control {
         };
         let written = self.shared.storage.write(Job::edit(id, place.key.clone(), now, edit)).await?;
         let version = written.map_err(|(newer, author)| self.newer(&place, newer, author, schema))?;
-        if was_private {
-            self.shared.storage.write(Job::delete_private(id, place.key.clone())).await?;
-        }
         Ok(place.written(&version))
     }
 
