@@ -19,7 +19,7 @@
 //! | `again` | | | one more pass with the other end, to its end |
 //! | `pair` | `addr` | | pairs with the other end, without a pass if `manual` |
 //! | `meet` | `count limit_s` | | waits until so many devices are connected |
-//! | `large` | `i bytes` | | writes one record of that size, which does not pack |
+//! | `large` | `i bytes` | | writes one record of that size |
 //! | `renew` | | | gives the device a new key, known to nobody |
 //! | `check` | `i gen` | `ok` | whether record `i` is of that generation |
 //! | `close` | | | closes and ends |
@@ -191,6 +191,8 @@ impl Library {
             config.listen = vec![listen];
             config.mdns = false;
             config.quic = false;
+            // Ten thousand edits at once are the workload here, not a mistake.
+            (config.guard.records, config.guard.percent) = (0, 0);
             if manual {
                 config.sync = SyncMode::Manual;
             }
