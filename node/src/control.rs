@@ -156,6 +156,8 @@ impl Control {
     /// Changes settings for this run alone; the file stays as it is.
     pub fn adjust(&self, change: impl FnOnce(&mut Config)) {
         self.shared.config.send_modify(change);
+        let guard = self.shared.config.borrow().guard;
+        self.shared.storage.store().set_guard(guard);
     }
 
     /// What happens here: to be told by whoever makes it happen.

@@ -232,12 +232,10 @@ impl Control {
         .await?;
         if !setting.restart {
             let value = setting.get(&config);
-            self.shared.config.send_modify(|live| {
+            self.adjust(|live| {
                 live.set(setting.key, &value).expect("it was checked when the file was changed");
             });
         }
-        let guard = self.shared.config.borrow().guard;
-        self.shared.storage.store().set_guard(guard);
         self.shared.events.publish(Event::SettingsChanged { keys: vec![setting.key.to_owned()] });
         Ok(config.row(setting))
     }
