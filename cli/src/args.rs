@@ -694,6 +694,41 @@ pub(crate) enum DomainsAction {
         /// The domain's name
         name: String,
     },
+    /// Show what records need beside them, and what of it is missing here
+    #[command(after_help = "\
+Domains declare what their records need, such as a model. Applications say what
+they have at each start. Records travel all the same, and are kept.
+
+must    without it the records are of no use
+should  without it they are of less use: what needs it is off (disable) or
+        works without (ignore)")]
+    Readiness {
+        /// Only this domain
+        domain: Option<String>,
+    },
+    /// Decide about something that is missing
+    #[command(after_help = "\
+A choice holds until what applications have changes; then you are asked again.")]
+    Choose {
+        /// The domain's name
+        domain: String,
+        /// What is missing, as `domains readiness` shows it
+        id: String,
+        /// What to do about it
+        #[arg(value_enum)]
+        choice: Choice,
+    },
+}
+
+/// What can be done about something that is missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Choice {
+    /// Set it up now: in the application, which then says that it has it
+    Provide,
+    /// Go on without it
+    Without,
+    /// Nothing for now; ask again
+    Later,
 }
 
 /// `kinsync import`

@@ -19,6 +19,7 @@ mod log;
 mod pair;
 mod peers;
 mod put;
+mod readiness;
 mod restore;
 mod revoke;
 mod status;

@@ -261,14 +261,15 @@ pub(crate) fn shorten(text: &str, columns: usize) -> String {
 }
 
 /// Breaks a line at spaces so that each part has at most `columns`, keeping
-/// its indentation. A longer word stays whole: it may be a command.
+/// its indentation. A longer word stays whole, and so does a command that
+/// stands behind two spaces: people copy it.
 pub(crate) fn wrap(line: &str, columns: usize) -> String {
     if line.width() <= columns {
         return line.to_owned();
     }
     let indent: String = line.chars().take_while(|c| *c == ' ').collect();
     let mut lines = vec![indent.clone()];
-    for word in line.split_whitespace() {
+    for word in words(line) {
         let last = lines.last_mut().expect("starts with one line and only grows");
         let is_first = last.len() == indent.len();
         if !is_first && last.width() + 1 + word.width() > columns {
@@ -281,6 +282,15 @@ pub(crate) fn wrap(line: &str, columns: usize) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// The words of a line; a command behind two spaces is one.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split("  ").map(str::trim).flat_map(|part| {
+        let is_command = part.starts_with("kinsync ");
+        let (whole, apart) = if is_command { (part, "") } else { ("", part) };
+        Some(whole).filter(|whole| !whole.is_empty()).into_iter().chain(apart.split_whitespace())
+    })
 }
 
 /// How a column of a table stands.
@@ -422,5 +432,6 @@ mod tests {
     fn a_line_breaks_at_spaces_and_keeps_its_indentation() {
         assert_eq!(wrap("  one two three", 10), "  one two\n  three");
         assert_eq!(wrap("short", 10), "short");
+        assert_eq!(wrap("  one two.  Do:  kinsync up", 22), "  one two. Do:\n  kinsync up");
     }
 }

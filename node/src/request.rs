@@ -27,8 +27,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{control::Control, failure::Failure};
 
 pub use app::{
-    APP_HAS_MAX, APP_TEXT_BYTES_MAX, APPS_MAX, AppState, Choice, Choose, Missing, Readiness, ReadinessGet,
-    Ready,
+    APP_HAS_MAX, APP_TEXT_BYTES_MAX, APPS_MAX, AppState, Choice, Choose, Met, Missing, Needed, Readiness,
+    ReadinessGet, Ready,
 };
 pub use changes::{CHANGES_WAIT_MAX, ChangeRow, Changes, ChangesAnswer, NOW};
 pub use conflicts::{

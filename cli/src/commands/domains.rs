@@ -11,7 +11,7 @@ use kinsync::request::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Run;
+use super::{Run, readiness};
 use crate::args::{Domains, DomainsAction};
 use crate::failure::Result;
 use crate::output::{Align, Page, Text, WIDTH, clean, count, plural, table, wrap};
@@ -33,6 +33,8 @@ pub(crate) async fn run(run: &Run, args: Domains) -> Result<()> {
             let told = Told { v: 1, text: format!("{name} stays here as it is.") };
             tell(run, DomainReject { name }, told).await
         }
+        DomainsAction::Readiness { domain } => readiness::show(run, domain).await,
+        DomainsAction::Choose { domain, id, choice } => readiness::choose(run, domain, id, choice).await,
         DomainsAction::Remove { name } => {
             let text = format!("{name} is no longer declared. Its records stay.");
             tell(run, DomainRemove { name }, Told { v: 1, text }).await

@@ -1,21 +1,10 @@
 //! Drafts on real nodes: what an application writes over some time.
 
-use kinsync::Home;
-use kinsync::api::Client;
-use kinsync::request::{HoldCommit, HoldOpen, HoldSave, Request};
+use kinsync::request::{HoldCommit, HoldOpen, HoldSave};
 use kinsync_tests::wait::until;
 use serde_json::Value;
 
-use crate::node::{Node, pair};
-
-/// Asks a node as an application beside it does.
-fn ask<R: Request>(node: &Node, request: R) -> R::Answer {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let client = Client::running(&Home::under(node.device().home())).await.expect("it runs");
-        client.call(request).await.expect("it is done")
-    })
-}
+use crate::node::{Node, ask, pair};
 
 /// Begins a draft and saves half of it. The name of the hold.
 fn half(node: &Node, id: &str) -> String {

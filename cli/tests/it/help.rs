@@ -195,6 +195,22 @@ fn every_help_fits_the_screen() {
 }
 
 #[test]
+fn the_help_of_readiness_says_what_the_words_mean() {
+    let device = Device::new();
+    let help = device.run(["domains", "readiness", "--help"]).stdout;
+    assert_snapshot!(help.rsplit("\n\n").take(2).collect::<Vec<_>>().join("\n"), @r"
+    must    without it the records are of no use
+    should  without it they are of less use: what needs it is off (disable) or
+            works without (ignore)
+
+    Domains declare what their records need, such as a model. Applications say what
+    they have at each start. Records travel all the same, and are kept.
+    ");
+    let help = device.run(["domains", "choose", "--help"]).stdout;
+    assert!(help.contains("- without: Go on without it\n"), "{help}");
+}
+
+#[test]
 fn every_shell_gets_its_completions() {
     let device = Device::new();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {

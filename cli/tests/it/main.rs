@@ -21,6 +21,7 @@ mod import;
 #[cfg(target_os = "linux")]
 mod lan;
 mod network;
+mod readiness;
 mod records;
 mod revoking;
 mod rights;

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use kinsync::Home;
+use kinsync::api::Client;
+use kinsync::request::Request;
 use kinsync_tests::wait::until;
 use serde_json::Value;
 
@@ -209,6 +212,15 @@ impl Drop for Talk {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Asks a node as an application beside it does.
+pub(crate) fn ask<R: Request>(node: &Node, request: R) -> R::Answer {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let client = Client::running(&Home::under(node.device().home())).await.expect("it runs");
+        client.call(request).await.expect("it is done")
+    })
 }
 
 /// Opens a code, and returns it.

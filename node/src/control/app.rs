@@ -15,7 +15,8 @@ use crate::{
     events::Event,
     failure::{Failure, Kind},
     request::{
-        APP_HAS_MAX, APP_TEXT_BYTES_MAX, APPS_MAX, AppState, Choice, Choose, Done, Missing, Readiness, Ready,
+        APP_HAS_MAX, APP_TEXT_BYTES_MAX, APPS_MAX, AppState, Choice, Choose, Done, Met, Missing, Needed,
+        Readiness, Ready,
     },
 };
 
@@ -102,38 +103,57 @@ impl Apps {
         stated.unwrap_or(declared).min(declared)
     }
 
-    /// What is missing.
-    pub(super) fn readiness(&self, domains: &Domains) -> Readiness {
+    /// What records need and what of it is missing, in one domain or in all.
+    pub(super) fn readiness(&self, domains: &Domains, only: Option<&str>) -> Readiness {
         let said = self.said();
-        if said.apps.is_empty() {
-            return Readiness::default();
-        }
         let has = said.has();
-        let mut missing = Vec::new();
-        for domain in domains.all() {
+        let mut needs = Vec::new();
+        for domain in domains.all().iter().filter(|domain| only.is_none_or(|only| only == domain.name())) {
             for requirement in &domain.declaration.requires {
-                if has.iter().any(|has| meets(has, &requirement.id)) {
-                    continue;
-                }
+                let by = said.apps.values().find_map(|app| {
+                    let has = app.has.iter().find(|has| meets(has, &requirement.id))?;
+                    Some((app.id.clone(), has.clone()))
+                });
+                let state = match by {
+                    Some(_) => Met::Met,
+                    None if said.apps.is_empty() => Met::Unknown,
+                    None => Met::Missing,
+                };
                 let choice = said.choices.0.get(&place(domain.name(), &requirement.id));
-                missing.push(Missing {
+                needs.push(Needed {
                     domain: domain.name().to_owned(),
                     id: requirement.id.clone(),
                     need: requirement.need,
                     without: requirement.without,
+                    state,
+                    by,
                     // What applications have is another now: ask again.
-                    choice: choice.filter(|(_, then)| *then == has).map(|(choice, _)| *choice),
+                    choice: choice
+                        .filter(|(_, then)| state == Met::Missing && *then == has)
+                        .map(|(choice, _)| *choice),
                 });
             }
         }
+        let missing = needs.iter().filter(|needed| needed.state == Met::Missing);
+        let missing: Vec<_> = missing
+            .map(|Needed { domain, id, need, without, choice, .. }| Missing {
+                domain: domain.clone(),
+                id: id.clone(),
+                need: *need,
+                without: *without,
+                choice: *choice,
+            })
+            .collect();
         let blocks =
             |missing: &Missing| missing.need == Need::Must && missing.choice != Some(Choice::Without);
         let state = match missing.as_slice() {
+            _ if said.apps.is_empty() => Ready::Unknown,
             [] => Ready::Ready,
             some if some.iter().any(blocks) => Ready::Blocked,
             _ => Ready::ReadyWithout,
         };
-        Readiness { state, missing }
+        let apps = said.apps.into_iter().map(|(id, app)| (id, app.has)).collect();
+        Readiness { state, missing, needs, apps }
     }
 }
 
@@ -171,16 +191,22 @@ impl Control {
         self.shared.apps.change(|said| {
             said.apps.insert(app.id.clone(), app);
         });
-        let readiness = self.readiness()?;
+        let readiness = self.readiness(None)?;
         if before != self.shared.apps.said().has() || is_new {
             self.tell_readiness();
         }
         Ok(readiness)
     }
 
-    /// What is missing for the records that are declared here.
-    pub fn readiness(&self) -> Result<Readiness, Failure> {
-        Ok(self.shared.apps.readiness(&self.domains()))
+    /// What the records that are declared here need, and what of it is
+    /// missing; in all domains if none is named.
+    ///
+    /// `unknown-domain` if nobody declared that one.
+    pub fn readiness(&self, domain: Option<&str>) -> Result<Readiness, Failure> {
+        if let Some(name) = domain {
+            self.domains().named(name)?;
+        }
+        Ok(self.shared.apps.readiness(&self.domains(), domain))
     }
 
     /// Notes a choice about something that is missing; it holds until what
@@ -188,11 +214,12 @@ impl Control {
     ///
     /// `not-found` if that is not missing.
     pub async fn choose(&self, choose: Choose) -> Result<Done, Failure> {
-        let readiness = self.readiness()?;
+        let readiness = self.readiness(Some(&choose.domain))?;
         let is_it = |missing: &Missing| missing.domain == choose.domain && missing.id == choose.id;
         if !readiness.missing.iter().any(is_it) {
             let Choose { domain, id, .. } = choose;
-            return Err(Failure::new(Kind::NotFound, format!("{id} is not missing for {domain}.")));
+            return Err(Failure::new(Kind::NotFound, format!("{id} is not missing for {domain}."))
+                .hint(format!("See what is:  kinsync domains readiness {domain}")));
         }
         let has = self.shared.apps.said().has();
         let mut choices = self.shared.apps.said().choices;
@@ -207,7 +234,7 @@ impl Control {
     /// Tells what is missing and what can be done about it, if something is
     /// that nobody has decided about.
     pub(super) fn tell_readiness(&self) {
-        let Readiness { state, mut missing } = self.shared.apps.readiness(&self.domains());
+        let Readiness { state, mut missing, .. } = self.shared.apps.readiness(&self.domains(), None);
         missing.retain(|missing| matches!(missing.choice, None | Some(Choice::Later)));
         if !missing.is_empty() {
             self.shared.events.publish(Event::Readiness { state, missing, choices: Choice::ALL.to_vec() });

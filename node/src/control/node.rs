@@ -147,9 +147,13 @@ impl Control {
         }
         let undecided = |missing: &Missing| matches!(missing.choice, None | Some(Choice::Later));
         for Missing { domain, id, .. } in
-            self.shared.apps.readiness(&domains).missing.iter().filter(|m| undecided(m))
+            self.shared.apps.readiness(&domains, None).missing.iter().filter(|m| undecided(m))
         {
-            warn("readiness", format!("Records of {domain} need {id}, which no application here has."));
+            let text = format!(
+                "Records of {domain} need {id}, which no application here has. \
+                 See:  kinsync domains readiness {domain}"
+            );
+            warn("readiness", text);
         }
         for problem in domains.problems.iter().take(PROBLEMS_SHOWN) {
             warn("domain-problem", problem.clone());

@@ -41,16 +41,20 @@ impl Request for AppState {
     }
 }
 
-/// Asks what is missing here.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub struct ReadinessGet {}
+/// Asks what records need, and what of it is missing here.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ReadinessGet {
+    /// Only for the records of this domain.
+    #[serde(default)]
+    pub domain: Option<String>,
+}
 
 impl Request for ReadinessGet {
     const PATH: &'static str = "/v1/readiness";
     type Answer = Readiness;
 
     async fn run(self, control: &Control) -> Result<Readiness, Failure> {
-        control.readiness()
+        control.readiness(self.domain.as_deref())
     }
 }
 
@@ -61,6 +65,45 @@ pub struct Readiness {
     pub state: Ready,
     /// What is missing, by domain.
     pub missing: Vec<Missing>,
+    /// All that is needed, by domain.
+    #[serde(default)]
+    pub needs: Vec<Needed>,
+    /// What applications have said that they have, by their names.
+    #[serde(default)]
+    pub apps: BTreeMap<String, Vec<String>>,
+}
+
+/// Something that records need, and whether it is there.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Needed {
+    /// The domain whose records need it.
+    pub domain: String,
+    /// What it is: `embedding-model`.
+    pub id: String,
+    /// How badly it is needed.
+    pub need: Need,
+    /// What happens without it.
+    pub without: Without,
+    /// Whether it is there.
+    pub state: Met,
+    /// Which application has it, and what that is called there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<(String, String)>,
+    /// What somebody chose to do about it, until what applications have
+    /// changes.
+    pub choice: Option<Choice>,
+}
+
+/// Whether something that is needed is there.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Met {
+    /// An application has it.
+    Met,
+    /// No application has it.
+    Missing,
+    /// No application has said what it has.
+    Unknown,
 }
 
 /// Whether records can be made use of.

@@ -214,7 +214,7 @@ async fn what_a_model_made_needs_that_model() {
 #[tokio::test]
 async fn what_is_missing_is_told_and_asked_about() {
     let (device, control) = Device::new().await;
-    assert_eq!(control.readiness().expect("told").state, Ready::Unknown);
+    assert_eq!(control.readiness(None).expect("told").state, Ready::Unknown);
     let mut events = control.subscribe();
     let app = |has: &[&str]| {
         let has = has.iter().map(|has| (*has).to_owned()).collect();
@@ -236,7 +236,7 @@ async fn what_is_missing_is_told_and_asked_about() {
     assert_eq!(control.choose(choose("a piano")).await.expect_err("not missing").kind, Kind::NotFound);
     drop(control);
     let control = device.open().await.expect("opened");
-    let chosen = |control: &Control| control.readiness().expect("told").missing[0].choice;
+    let chosen = |control: &Control| control.readiness(None).expect("told").missing[0].choice;
     assert_eq!(chosen(&control), Some(Choice::Without));
     assert!(!control.status().await.expect("told").flags.contains(&"readiness".to_owned()));
     control.set_app(app(&["a piano"])).await.expect("noted");
@@ -245,7 +245,7 @@ async fn what_is_missing_is_told_and_asked_about() {
     assert_eq!((readiness.state, readiness.missing.len()), (Ready::Ready, 0));
 
     declare(&control, "name = \"songs\"\nrequires = [{ id = \"piano\", need = \"must\" }]\n").await;
-    assert_eq!(control.readiness().expect("told").state, Ready::Blocked);
+    assert_eq!(control.readiness(None).expect("told").state, Ready::Blocked);
     let far = AppState { has: vec!["x".repeat(129)], ..app(&[]) };
     assert_eq!(control.set_app(far).await.expect_err("too long").kind, Kind::BadRequest);
 }
