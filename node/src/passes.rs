@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinsync_protocol::fault::PeerFault;
+use kinsync_protocol::grants::Why;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::item::key_hash;
 use kinsync_protocol::record::Record;
@@ -221,23 +222,33 @@ fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> 
     if !batches.is_empty() {
         store.write(Job::apply_in(Some(session.id()), peer, batches, now))?;
     }
-    let (step, lifted) = shared(store, peer, |snapshot| {
+    let (step, guarded) = shared(store, peer, |snapshot| {
         // The other side was told what it may do. Once that is not so any more
         // it has to be told anew, before anything else is said.
         let outcome = session.outcome();
-        let told = |domain: &DomainOutcome| snapshot.grants(peer, domain.domain) == domain.ours;
+        // A hold that has ended meanwhile makes nobody promise too much.
+        let told = |domain: &DomainOutcome| {
+            let (now, told) = (snapshot.grants(peer, domain.domain), domain.ours);
+            now == told || told.why == Why::Held && now.and(told) == told
+        };
         if !outcome.domains.iter().all(told) {
             return Err(PassError::Refused(Refusal::NoSession));
         }
-        Ok((session.step(snapshot)?, snapshot.snapshot.lifted(peer)?))
+        // Where the guard waits until both sides are equal.
+        let mut guarded = snapshot.snapshot.lifted(peer)?;
+        guarded.extend(snapshot.held.iter().copied());
+        Ok((session.step(snapshot)?, guarded))
     })?;
     if !step.cursors.is_empty() {
         store.write(Job::apply_in(Some(session.id()), peer, step.cursors.clone(), now))?;
     }
-    if !lifted.is_empty() {
+    if !guarded.is_empty() {
         let equal = session.outcome().domains.into_iter().filter(|domain| domain.equal_at.is_some());
-        let equal = equal.map(|domain| domain.domain).filter(|domain| lifted.contains(domain)).collect();
-        store.write(Job::guard_again(peer, equal))?;
+        let equal = equal.map(|domain| domain.domain).filter(|domain| guarded.contains(domain));
+        let equal: Vec<_> = equal.collect();
+        if !equal.is_empty() {
+            store.write(Job::guard_again(peer, equal, now))?;
+        }
     }
     Ok(step)
 }

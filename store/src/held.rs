@@ -205,7 +205,10 @@ impl Tx<'_> {
 
     /// What a device has changed in a domain in this session so far.
     fn tally(&mut self, from: DeviceId, session: Option<u64>, domain: DomainId) -> Result<Tally, ReadError> {
-        if let Some(tally) = self.memory.tallies.get(&(from, domain)) {
+        // A first sync ends with its session: what is pushed after it is not
+        // part of it.
+        let holds = |tally: &&Tally| session.is_some() || !tally.is_exempt;
+        if let Some(tally) = self.memory.tallies.get(&(from, domain)).filter(holds) {
             return Ok(tally.clone());
         }
         let open = self.domain(domain)?;
@@ -509,9 +512,10 @@ impl Job<Decided> {
 
 impl Job<()> {
     /// Both sides hold the same in these domains: what was accepted has come,
-    /// and the guard looks again.
-    pub fn guard_again(peer: DeviceId, domains: Vec<DomainId>) -> Self {
+    /// and the guard looks again. What is still held there came another way.
+    pub fn guard_again(peer: DeviceId, domains: Vec<DomainId>, now: UnixMillis) -> Self {
         Self::new(move |tx| {
+            tx.look_again(peer, now)?;
             for domain in domains {
                 let key = Held::key(peer, domain);
                 let was_lifted = tx.tables.lifted.remove(&key)?.is_some();

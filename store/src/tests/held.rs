@@ -409,7 +409,7 @@ fn an_accepted_change_lets_the_rest_of_it_in() {
     assert_eq!(pair.phone.snapshot().unwrap().lifted(LAPTOP).unwrap(), [notes()]);
     assert_eq!(pair.phone.snapshot().unwrap().lifted(DESKTOP).unwrap(), []);
     assert_eq!((pair.sync(1).held.len(), pair.live()), (0, 100));
-    pair.phone.write(Job::guard_again(LAPTOP, vec![notes()])).unwrap();
+    pair.phone.write(Job::guard_again(LAPTOP, vec![notes()], NOW)).unwrap();
     assert_eq!(pair.phone.snapshot().unwrap().lifted(LAPTOP).unwrap(), []);
     pair.delete(200..260);
     assert_eq!(pair.sync(2).held.len(), 1);
@@ -525,4 +525,35 @@ fn held_records_are_limited_in_number() {
     put(&pair.laptop, "one more", "x", later(1));
     apply(&pair.phone, 1, pair.news());
     assert_eq!((pair.one().records, pair.one().beyond), (HELD_RECORDS_MAX, 1));
+}
+
+/// D10: the first sync ends with its session: what is pushed after it waits.
+#[test]
+fn a_push_after_the_first_sync_is_not_part_of_it() {
+    let pair = Pair::with(200);
+    let desktop = tempfile::tempdir().unwrap();
+    let desktop = open(desktop.path(), DESKTOP);
+    put(&desktop, "own", "new", NOW);
+    apply(&desktop, 1, batch(&pair.laptop, 0));
+    assert_eq!(root(&desktop).live, 201);
+    pair.delete(0..51);
+    let push = |batch| desktop.write(Job::apply(LAPTOP, vec![batch], later(2))).unwrap();
+    assert!(push(pair.news()).held.contains(&notes()));
+    assert_eq!(root(&desktop).live, 201);
+}
+
+/// D10: what came another way meanwhile does not wait for an answer any more.
+#[test]
+fn devices_that_are_equal_hold_nothing() {
+    let pair = Pair::with(200);
+    pair.delete(0..51);
+    pair.sync(1);
+    let held = pair.one();
+    pair.phone.set_guard(Guard { records: 0, percent: 0 });
+    pair.phone.apply(DESKTOP, vec![batch(&pair.laptop, 0)], later(2)).unwrap();
+    pair.phone.set_guard(Guard::default());
+    assert_eq!((pair.live(), pair.one()), (149, held));
+    pair.phone.write(Job::guard_again(LAPTOP, vec![notes()], later(3))).unwrap();
+    assert_eq!(pair.held(), []);
+    pair.assert_equal();
 }
