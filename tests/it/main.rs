@@ -6,6 +6,7 @@
 mod dependencies;
 mod docs;
 mod fuzz;
+mod guard;
 mod joins;
 #[cfg(target_os = "linux")]
 mod lan;

@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod device;
 pub mod disk;
 pub mod fuzz;
+pub mod guard;
 pub mod joins;
 #[cfg(target_os = "linux")]
 pub mod lan;

@@ -26,6 +26,9 @@ const READ: &str = "the store of a simulated device reads";
 const WRITE: &str = "the store of a simulated device writes";
 const FILE: &str = "a folder of our own";
 
+/// A guard that holds nothing.
+const OFF: Guard = Guard { records: 0, percent: 0 };
+
 /// The real store, in a folder of its own.
 pub struct Real {
     device: DeviceId,
@@ -34,6 +37,8 @@ pub struct Real {
     /// `None` only while the file is exchanged.
     store: Option<Store>,
     rules: Option<BTreeMap<DomainId, Rules>>,
+    /// Worlds delete a lot, and in most of them nobody is there to be asked.
+    guard: Guard,
 }
 
 impl Real {
@@ -50,6 +55,12 @@ impl Real {
     pub fn declare(&mut self, rules: BTreeMap<DomainId, Rules>) {
         self.rules = Some(rules);
         self.tell_rules();
+    }
+
+    /// Holds mass changes, at every start from now on.
+    pub fn guard(&mut self, guard: Guard) {
+        self.guard = guard;
+        self.store().set_guard(guard);
     }
 
     fn tell_rules(&self) {
@@ -69,10 +80,7 @@ impl Real {
         let options =
             Options { cache_bytes: 1 << 20, ballast_bytes: 0, ..Options::new(self.device, self.epoch) };
         self.store = Some(Store::open(path, options).expect("a store that was closed opens"));
-        // Worlds delete a lot, and nobody is there to be asked.
-        if let Some(store) = &self.store {
-            store.set_guard(Guard { records: 0, percent: 0 });
-        }
+        self.store().set_guard(self.guard);
         self.tell_rules();
         done
     }
@@ -90,7 +98,8 @@ impl Disk for Real {
         // In memory where there is such a folder: thousands of commits wait for it.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
-        let mut real = Self { device, epoch, folder: folder.expect(FILE), store: None, rules: None };
+        let mut real =
+            Self { device, epoch, folder: folder.expect(FILE), store: None, rules: None, guard: OFF };
         real.reopen(|_| ());
         real
     }
