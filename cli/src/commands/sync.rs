@@ -63,7 +63,12 @@ fn verdict(rows: &SyncRows) -> Result<()> {
 impl Text for SyncRows {
     fn text(&self, _: Page) -> String {
         let rows: Vec<Vec<String>> = self.peers.iter().map(line).collect();
-        let limits = self.peers.iter().flat_map(|row| limits(&row.limited, &row.name));
+        // What is held is told as the outcome.
+        let others = |row: &SyncRow| -> Vec<LimitedDomain> {
+            let is_told = row.outcome == SyncOutcome::Held;
+            row.limited.iter().filter(|one| !(is_told && one.why == "held")).cloned().collect()
+        };
+        let limits = self.peers.iter().flat_map(|row| limits(&others(row), &row.name));
         table(&rows, &[Align::Left; 5], 0) + &limits.collect::<String>()
     }
 }
@@ -85,6 +90,7 @@ fn line(row: &SyncRow) -> Vec<String> {
             cells.push(if is_done { seconds(row.duration_ms) } else { "not done".to_owned() });
         }
         SyncOutcome::Failed => cells.push("failed".to_owned()),
+        SyncOutcome::Held => cells.push("held".to_owned()),
         SyncOutcome::Offline => cells.push("offline".to_owned()),
         SyncOutcome::Started => cells.push("started".to_owned()),
     }
@@ -100,6 +106,7 @@ fn seconds(millis: u64) -> String {
 mod tests {
     use insta::assert_snapshot;
     use kinsync::clock::Moment;
+    use kinsync::request::{LimitedBy, Withheld};
 
     use super::*;
 
@@ -133,6 +140,27 @@ mod tests {
         assert_eq!(code(vec![away()]), "unreachable");
         assert_eq!(code(vec![]), "not-paired");
         assert_eq!(code(vec![equal(), row("tablet", SyncOutcome::Failed, Some(revoked))]), "revoked");
+    }
+
+    /// D10: what is held is said once, and is no failure.
+    #[test]
+    fn what_is_held_is_said_once() {
+        let one = |why: &str| LimitedDomain {
+            domain: "settings".to_owned(),
+            by: LimitedBy::Own,
+            not: Withheld::Take,
+            why: why.to_owned(),
+        };
+        let held = kinsync::Failure::new(kinsync::Kind::Held, "They wait.");
+        let row = SyncRow {
+            limited: vec![one("held"), one("rights")],
+            ..row("laptop", SyncOutcome::Held, Some(held))
+        };
+        assert_eq!(code(vec![row.clone()]), "held");
+        assert_snapshot!(SyncRows { v: 1, peers: vec![row] }.text(Page::at(Moment(0))), @r"
+        laptop  held
+        limited: this device does not take changes of settings from laptop
+        ");
     }
 
     #[test]

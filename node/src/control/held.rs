@@ -83,7 +83,14 @@ impl Control {
     pub(crate) fn held_of(&self, device: DeviceId, domain: DomainId) -> Option<Failure> {
         let held = self.shared.holding.all();
         let held = held.iter().find(|held| held.peer == device && held.domain == domain)?;
-        Some(Failure::new(Kind::Held, self.held_text(held)).hint("See what it is:  kinsync held"))
+        let HeldRow { peer, domain, deletions, replacements, .. } = self.held_row(held);
+        let changes = match deletions.saturating_add(replacements) {
+            1 => "1 change".to_owned(),
+            changes => format!("{changes} changes"),
+        };
+        let wait = if changes.starts_with("1 ") { "waits" } else { "wait" };
+        let message = format!("{changes} of {domain} from {} {wait} for your answer.", peer.name);
+        Some(Failure::new(Kind::Held, message).hint("See what they are:  kinsync held"))
     }
 
     pub(super) fn held_warnings(&self) -> Vec<Warning> {

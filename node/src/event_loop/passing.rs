@@ -363,11 +363,13 @@ impl EventLoop {
             self.passing.moved.insert(device, (pull, push));
             return;
         }
-        match &failure {
+        let told = match &failure {
             Some(failure) => self.passing.failures.insert(device, failure.clone()),
             None => self.passing.failures.remove(&device),
         };
-        if pull + push > 0 || failure.is_some() {
+        // What waits for a person is told once, and then by `status` alone.
+        let is_news = failure.is_some() && !(end == PassEnd::Held && told == failure);
+        if pull + push > 0 || is_news {
             self.control.events().publish(Event::Synced {
                 peer: self.control.peer_name(device),
                 pull,
@@ -375,7 +377,11 @@ impl EventLoop {
                 failure: failure.clone(),
             });
         }
-        let outcome = if failure.is_none() { SyncOutcome::Equal } else { SyncOutcome::Failed };
+        let outcome = match (end, &failure) {
+            (PassEnd::Held, _) => SyncOutcome::Held,
+            (_, None) => SyncOutcome::Equal,
+            (_, Some(_)) => SyncOutcome::Failed,
+        };
         let duration_ms = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
         self.report(SyncReport { device, outcome, pull, push, duration_ms, limited: limits, failure });
     }
@@ -397,8 +403,8 @@ impl EventLoop {
 
     fn held_there(&self, device: DeviceId, domain: DomainId) -> Failure {
         let (name, domain) = (self.control.peer_name(device).name, self.control.domains().shown(domain));
-        let message = format!("{name} holds this device's changes of {domain}: they are very many at once.");
-        Failure::new(Kind::Held, message).hint(format!("On {name}:  kinsync held"))
+        let message = format!("This device's changes of {domain} wait for an answer on {name}.");
+        Failure::new(Kind::Held, message).hint("There:  kinsync held")
     }
 
     /// Nothing answers at any address of the device.

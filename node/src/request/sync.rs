@@ -64,6 +64,8 @@ pub enum SyncOutcome {
     Equal,
     /// It ended early.
     Failed,
+    /// It did all that it may: what is left waits for a person, here or there.
+    Held,
     /// No address of the peer answers.
     Offline,
     /// It has begun; nobody waits for it.
