@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::policy::{FieldPolicy, Policy};
@@ -58,7 +59,7 @@ pub struct Declaration {
     #[serde(default, skip_serializing_if = "is_default")]
     pub parent: Option<String>,
     /// The fields that make the key, where the key follows from the content.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, deserialize_with = "some", skip_serializing_if = "is_default")]
     pub identity: Vec<IdentityField>,
     /// Fields that a model made of the others, each with the field that names
     /// the model.
@@ -282,6 +283,15 @@ impl Declaration {
             PolicyName::Merge(name) => Policy::Merge { name: name.clone() },
         }
     }
+}
+
+/// A list that, where it stands, says something.
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IdentityField>, D::Error> {
+    let fields = Vec::deserialize(deserializer)?;
+    if fields.is_empty() {
+        return Err(D::Error::custom("`identity` names no field: leave it out where keys are typed"));
+    }
+    Ok(fields)
 }
 
 fn one() -> u32 {

@@ -207,6 +207,9 @@ impl Text for DomainAdded {
         if more > 0 {
             text += &format!("    and {} more\n", count(more));
         }
+        for warning in &self.warnings {
+            text += &line(&format!("! {}", clean(&warning.text)));
+        }
         if !self.widens.is_empty() {
             text +=
                 &line(&format!("  It lets more happen: {}. Each other device asks.", self.widens.join("; ")));

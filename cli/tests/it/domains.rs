@@ -118,6 +118,10 @@ fn a_bad_declaration_is_refused_with_its_reason() {
         ("name = \"notes\"\n[value]\n\"$ref\" = \"https://example.org/a.json\"\n", "nothing is fetched"),
         ("", "missing field `name`"),
         ("name = \"a b\"\n", "letters, digits"),
+        ("name = \"../x19\"\n", "`name`: \"../x19\" has a part between slashes"),
+        ("name = \"notes\"\nidentity = []\n", "line 2: `identity` names no field"),
+        ("name = \"notes\"\nparent = \"chats\"\nidentity = [\"text\"]\n", "line 3: `identity`: the key"),
+        ("name = \"notes\"\nparent = \"a b\"\n", "line 2: `parent`"),
     ] {
         let said = refused(text).replace('\n', " ");
         assert!(said.contains(reason) && said.contains("[bad-declaration]"), "{said}");
@@ -125,6 +129,23 @@ fn a_bad_declaration_is_refused_with_its_reason() {
     let long = format!("name = \"{}\"\n", "n".repeat(129));
     assert!(refused(&long).contains("128"));
     assert_eq!(device.run(["domains", "add", "no-such-file.toml"]).code, 1);
+}
+
+/// F5: a parent that nobody declared may come later, and is told of.
+#[test]
+fn a_parent_that_nobody_declared_is_told_of() {
+    let device = Device::named("desktop");
+    let pages = file(&device, "pages.toml", "name = \"pages\"\nparent = \"nootbooks\"\n");
+    assert_snapshot!(device.run(["domains", "check", &pages]).stdout, @r"
+    pages would be new.
+    ! `parent`: nobody has declared nootbooks here; until then its records belong to
+    nothing.
+    ");
+    let added = json(&device.print(["domains", "add", &pages, "--json"]));
+    assert_eq!(added["warnings"][0]["code"], "unknown-parent");
+    let parent = file(&device, "nootbooks.toml", "name = \"nootbooks\"\n");
+    assert_eq!(device.run(["domains", "add", &parent]).code, 0);
+    assert!(json(&device.print(["domains", "add", &pages, "--json"]))["warnings"].is_null());
 }
 
 /// 10,000 domains are an error with a name, wherever they come from.

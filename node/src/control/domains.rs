@@ -18,7 +18,9 @@ use crate::{
     },
     events::Event,
     failure::{Failure, Kind},
-    request::{DomainAdd, DomainAdded, DomainChange, DomainDetail, DomainInfo, DomainRows, Done, Misfit},
+    request::{
+        DomainAdd, DomainAdded, DomainChange, DomainDetail, DomainInfo, DomainRows, Done, Misfit, Warning,
+    },
 };
 
 /// How many records that do not fit are named.
@@ -97,6 +99,7 @@ impl Control {
             records: 0,
             misfits: 0,
             first: Vec::new(),
+            warnings: unknown_parent(&domains, &declaration),
             name,
         };
         self.count_misfits(&declaration, &mut added).await?;
@@ -268,6 +271,18 @@ fn rejects(added: &DomainAdded) -> Failure {
     let message = format!("{misfits} of {records} records of {name} do not fit:\n{}{more}", first.join("\n"));
     Failure::new(Kind::RejectsRecords, message)
         .hint("They would stay and wait. To go on all the same, add --yes.")
+}
+
+/// A parent that nobody has declared here may come later, or be misspelt.
+fn unknown_parent(domains: &Domains, declaration: &Declaration) -> Vec<Warning> {
+    let parent = declaration.parent.iter().filter(|parent| domains.find(parent).is_none());
+    let warning = |parent: &String| Warning {
+        code: "unknown-parent".to_owned(),
+        text: format!(
+            "`parent`: nobody has declared {parent} here; until then its records belong to nothing."
+        ),
+    };
+    parent.map(warning).collect()
 }
 
 /// Whether the whole set still fits with `declaration` in it.

@@ -82,7 +82,9 @@ impl EventLoop {
             let texts = sentences(&limited, &name);
             texts.into_iter().map(move |text| {
                 // A name is written as its owner writes it.
-                let text = if text.starts_with(&name) { text + "." } else { capitalised(&text) };
+                let text = if text.starts_with(&name) { text } else { capitalised(&text) };
+                // What ends with a command is copied from there.
+                let text = if text.contains(":  kinsync ") { text } else { text + "." };
                 Warning { code: "limited".to_owned(), text }
             })
         })
@@ -97,9 +99,9 @@ impl EventLoop {
     }
 }
 
-/// The text as a sentence.
+/// The text with a capital letter.
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(char::to_uppercase);
-    first.into_iter().flatten().chain(chars).chain(['.']).collect()
+    first.into_iter().flatten().chain(chars).collect()
 }

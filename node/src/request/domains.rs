@@ -3,7 +3,7 @@
 use kinsync_protocol::declaration::{Declaration, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Request};
+use super::{Done, Request, Warning};
 use crate::{control::Control, domains::Source, failure::Failure};
 
 /// Lists the domains: those that are declared, and those whose records are
@@ -126,6 +126,9 @@ pub struct DomainAdded {
     pub misfits: u64,
     /// The first of those.
     pub first: Vec<Misfit>,
+    /// What may be meant otherwise: `unknown-parent`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// What a declaration does to those that are there.

@@ -124,10 +124,11 @@ pub fn sentences(limited: &[LimitedDomain], peer: &str) -> Vec<String> {
             None => groups.push((one, vec![&one.domain])),
         }
     }
-    groups.into_iter().map(|(one, names)| sentence(one, &listed(&names), peer)).collect()
+    groups.into_iter().map(|(one, names)| sentence(one, &names, peer)).collect()
 }
 
-fn sentence(one: &LimitedDomain, names: &str, peer: &str) -> String {
+fn sentence(one: &LimitedDomain, domains: &[&str], peer: &str) -> String {
+    let names = &listed(domains);
     let (who, other) = match one.by {
         LimitedBy::Own => ("this device", peer),
         LimitedBy::Peer => (peer, "this device"),
@@ -136,11 +137,27 @@ fn sentence(one: &LimitedDomain, names: &str, peer: &str) -> String {
         ("held", _) => {
             format!("changes of {names} from {other} are held on {who} until somebody accepts them")
         }
-        ("opt-in", _) => format!("{who} was not asked to share {names} with {other}"),
+        ("opt-in", _) => {
+            let (there, name) = match one.by {
+                LimitedBy::Own => (String::new(), quoted(peer)),
+                LimitedBy::Peer => (format!(" on {peer}"), "NAME".to_owned()),
+            };
+            let also = domains.join(",");
+            format!(
+                "{who} was not asked to share {names} with {other}; \
+                 to share{there}:  kinsync peers allow {name} --also {also}"
+            )
+        }
         (_, Withheld::Give) => format!("{who} does not give {names} to {other}"),
         (_, Withheld::Share) => format!("{who} does not share {names} with {other}"),
         (_, Withheld::Take) => format!("{who} does not take changes of {names} from {other}"),
     }
+}
+
+/// A name as a shell takes it.
+fn quoted(name: &str) -> String {
+    let is_plain = name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    if is_plain { name.to_owned() } else { format!("'{}'", name.replace('\'', "'\\''")) }
 }
 
 /// `a, b and 3 more`
@@ -166,6 +183,22 @@ mod tests {
 
     fn one(domain: &str, by: LimitedBy, not: Withheld, why: &str) -> LimitedDomain {
         LimitedDomain { domain: domain.to_owned(), by, not, why: why.to_owned() }
+    }
+
+    /// D16: what is shared only where both ask names the way to ask.
+    #[test]
+    fn what_nobody_asked_for_names_the_next_step() {
+        let secrets = |by| [one("secrets", by, Withheld::Share, "opt-in")];
+        assert_eq!(
+            sentences(&secrets(LimitedBy::Own), "Ada's tablet"),
+            ["this device was not asked to share secrets with Ada's tablet; \
+              to share:  kinsync peers allow 'Ada'\\''s tablet' --also secrets"]
+        );
+        assert_eq!(
+            sentences(&secrets(LimitedBy::Peer), "laptop"),
+            ["laptop was not asked to share secrets with this device; \
+              to share on laptop:  kinsync peers allow NAME --also secrets"]
+        );
     }
 
     /// D16: both sides are told, in a sentence each.

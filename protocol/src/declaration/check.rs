@@ -17,6 +17,26 @@ pub enum DeclarationError {
         /// The name.
         name: String,
     },
+    /// The same of the parent's name.
+    #[error("`parent`: {name:?} is no name of a domain: 1 to {NAME_BYTES_MAX} letters, digits and - _ . /")]
+    Parent {
+        /// The name.
+        name: String,
+    },
+    /// The parts of a name are empty or dots.
+    #[error("`{key}`: {name:?} has a part between slashes that is empty or begins with a dot")]
+    Parts {
+        /// The key.
+        key: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A key would be made in two ways.
+    #[error(
+        "`identity`: the key of a record is made of its fields, or with `parent` begins with that of \
+         the parent, not both"
+    )]
+    IdentityWithParent,
     /// The name is one of kinsync's own.
     #[error("`name`: {name:?} begins with {RESERVED}, as only kinsync's own domains do")]
     Reserved {
@@ -166,9 +186,16 @@ impl Declaration {
         if !is_name(&self.name) {
             return Err(DeclarationError::Name { name: name() });
         }
+        if !has_parts(&self.name) {
+            return Err(DeclarationError::Parts { key: "name", name: name() });
+        }
         match &self.parent {
             Some(parent) if *parent == self.name => Err(DeclarationError::OwnParent { name: name() }),
-            Some(parent) if !is_name(parent) => Err(DeclarationError::Name { name: parent.clone() }),
+            Some(parent) if !is_name(parent) => Err(DeclarationError::Parent { name: parent.clone() }),
+            Some(parent) if !has_parts(parent) => {
+                Err(DeclarationError::Parts { key: "parent", name: parent.clone() })
+            }
+            Some(_) if !self.identity.is_empty() => Err(DeclarationError::IdentityWithParent),
             _ => Ok(()),
         }
     }
@@ -294,6 +321,11 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain)
 }
 
+/// Whether no part of a name is one that a path goes another way by.
+fn has_parts(name: &str) -> bool {
+    name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use assert_matches::assert_matches;
@@ -318,7 +350,7 @@ mod tests {
     fn a_whole_declaration_is_read_checked_and_written_again() {
         let whole = json!({
             "name": "memories", "schema": 3, "reads": 2, "policy": "set-union", "scope": "device", "opt-in": true,
-            "parent": "notebooks", "identity": ["project", "source", "content:200"],
+            "identity": ["project", "source", "content:200"],
             "derived": {"embedding": "embedding_model"},
             "requires": [{"id": "embedding-model/bge-small", "need": "should", "without": "disable"}],
             "exclude": {"builtin": true}, "fields": {"seen": "max", "tags": {"set-union": "id"}},
@@ -352,7 +384,21 @@ mod tests {
         for wrong in ["", "with space", "ü", "a\0", &"n".repeat(NAME_BYTES_MAX + 1)] {
             assert_eq!(name(wrong), Err(DeclarationError::Name { name: wrong.to_owned() }));
         }
+        for wrong in ["../x19", "a/../b", ".hidden", "/a", "a/", "a//b", "."] {
+            assert_eq!(name(wrong), Err(DeclarationError::Parts { key: "name", name: wrong.to_owned() }));
+            let parent = check(json!({"name": "a", "parent": wrong}));
+            assert_eq!(parent, Err(DeclarationError::Parts { key: "parent", name: wrong.to_owned() }));
+        }
+        assert_matches!(check(json!({"name": "a", "parent": "b c"})), Err(DeclarationError::Parent { .. }));
         assert_matches!(name("kinsync/domains"), Err(DeclarationError::Reserved { .. }));
+    }
+
+    /// F5: where the key of a record comes from is said once, or not at all.
+    #[test]
+    fn a_key_is_made_in_one_way() {
+        assert!(refused(json!({"name": "a", "identity": []})).contains("`identity` names no field"));
+        let both = check(json!({"name": "a", "parent": "b", "identity": ["x"]}));
+        assert_eq!(both, Err(DeclarationError::IdentityWithParent));
     }
 
     #[test]
