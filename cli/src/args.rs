@@ -583,12 +583,12 @@ pub(crate) enum ConflictsAction {
     },
     /// Show both sides of one
     Show {
-        /// Its number in the list, or its name in JSON
+        /// Its name, as the list shows it: prompts@3
         conflict: String,
     },
     /// Decide one, for all devices
     Take {
-        /// Its number in the list, or its name in JSON
+        /// Its name, as the list shows it: prompts@3
         conflict: String,
         /// The side that is to stand, or a file with the value; - reads
         /// standard input
@@ -608,7 +608,7 @@ pub(crate) struct Undo {
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
 
-    /// Count what came, and change nothing
+    /// Count what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -144,7 +144,7 @@ impl Tx<'_> {
     }
 
     /// Writes the children again that ended with a parent which was restored,
-    /// and theirs. How many.
+    /// and theirs; without a time, only finds them. Which they are.
     ///
     /// `since` is the parent's last live version: what ended before that ended
     /// with an earlier parent of that name.
@@ -153,9 +153,9 @@ impl Tx<'_> {
         domain: DomainId,
         parent: &Key,
         since: &Version,
-        now: UnixMillis,
-    ) -> Result<u64, Stop> {
-        let mut restored = 0;
+        now: Option<UnixMillis>,
+    ) -> Result<Vec<(DomainId, Key)>, Stop> {
+        let mut restored = Vec::new();
         let mut parents = vec![(domain, parent.clone(), since.stamp.time)];
         while let Some((domain, parent, since)) = parents.pop() {
             let rules = Arc::clone(&self.rules);
@@ -167,8 +167,9 @@ impl Tx<'_> {
                         continue;
                     }
                     let Some(value) = past.value else { continue };
-                    match self.write_again(children, &key, &value, now) {
-                        Ok(_) => restored += 1,
+                    let written = now.map(|now| self.write_again(children, &key, &value, now)).transpose();
+                    match written {
+                        Ok(_) => restored.push((children, key.clone())),
                         // One at the end of time must not keep the others away.
                         Err(Stop::Refused(_)) => continue,
                         Err(failed) => return Err(failed),

@@ -65,5 +65,5 @@ pub use rules::{Check, Rules, Sharing};
 pub use snapshot::StoreSnapshot;
 pub use store::{BALLAST_BYTES, CACHE_BYTES, Options, Store};
 pub use trash::{Emptied, Trashed};
-pub use undo::{UNDO_PAGE, Undone};
+pub use undo::{UNDO_PAGE, UndoPlan, Undone};
 pub use waiting::{MISFIT_CHARS_MAX, Recheck, Waiting, WaitingRecord};

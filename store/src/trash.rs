@@ -115,8 +115,9 @@ impl Tx<'_> {
         let deleted = self.item(domain, key)?.is_some_and(|row| row.item.version.deleted);
         let since = self.last_live(domain, key)?.map(|(_, last)| last.version).unwrap_or(past.version);
         let version = self.write_again(domain, key, &value, now)?;
-        let children = if deleted { self.restore_children(domain, key, &since, now)? } else { 0 };
-        Ok((version, children))
+        let children =
+            if deleted { self.restore_children(domain, key, &since, Some(now))? } else { Vec::new() };
+        Ok((version, children.len() as u64))
     }
 
     /// The greatest live version in the history of `key`.

@@ -1,17 +1,19 @@
 //! Taking back what a device delivered: one ordinary edit for each record, so
 //! the undoing travels, and can itself be undone.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::Key;
 use kinsync_protocol::stamp::UnixMillis;
+use kinsync_protocol::{family, value};
 use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx, resolve};
 use crate::error::{ReadError, WriteError};
 use crate::job::Job;
-use crate::rows::{ItemRow, Place};
+use crate::rows::{ItemRow, PastRow, Place};
 use crate::snapshot::StoreSnapshot;
 use crate::tables;
 
@@ -25,7 +27,8 @@ const UNDO_ROWS: usize = 20_000;
 /// How a page of [`Job::undo_received`] went.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Undone {
-    /// Records that have the value again that they had before.
+    /// Records that have the value again that they had before, with those that
+    /// came back with their parents.
     pub restored: u64,
     /// Records that were not there before, and are deleted.
     pub deleted: u64,
@@ -34,6 +37,22 @@ pub struct Undone {
     pub left: u64,
     /// Where the next page goes on; `None` at the end.
     pub next: Option<KeyHash>,
+}
+
+/// What an undo would have done on earlier pages, for [`Job::would_undo`].
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct UndoPlan {
+    /// Records that are deleted and would have come back.
+    back: BTreeSet<(DomainId, Key)>,
+    /// Records that would have been deleted.
+    gone: BTreeSet<(DomainId, Key)>,
+}
+
+/// What becomes of one record.
+enum Step {
+    Restore(PastRow),
+    Delete,
+    Leave,
 }
 
 impl Tx<'_> {
@@ -70,6 +89,20 @@ impl Tx<'_> {
         Ok((received, None))
     }
 
+    fn undo_step(&mut self, domain: DomainId, key: &Key, peer: DeviceId) -> Result<Step, ReadError> {
+        let Some(row) = self.item(domain, key)? else { return Ok(Step::Leave) };
+        let standing = row.item.version;
+        let past = self.readable_past(domain, key)?.into_iter().map(|(_, past)| past);
+        let before = past
+            .filter(|past| past.from != Some(peer) && past.version < standing)
+            .max_by(|a, b| a.version.cmp(&b.version));
+        Ok(match before.filter(|past| !past.version.deleted) {
+            Some(past) if standing.deleted || past.version.value != standing.value => Step::Restore(past),
+            None if !standing.deleted => Step::Delete,
+            _ => Step::Leave,
+        })
+    }
+
     /// Takes back one record. Its part of the counts.
     fn undo_one(
         &mut self,
@@ -78,24 +111,65 @@ impl Tx<'_> {
         peer: DeviceId,
         now: UnixMillis,
     ) -> Result<Undone, Stop> {
-        let left = Undone { left: 1, ..Undone::default() };
-        let Some(row) = self.item(domain, key)? else { return Ok(left) };
-        let standing = row.item.version;
-        let past = self.readable_past(domain, key)?.into_iter().map(|(_, past)| past);
-        let before = past
-            .filter(|past| past.from != Some(peer) && past.version < standing)
-            .max_by(|a, b| a.version.cmp(&b.version));
-        match before.filter(|past| !past.version.deleted) {
-            Some(past) if standing.deleted || past.version.value != standing.value => {
-                self.bring_back(domain, key, past, now)?;
-                Ok(Undone { restored: 1, ..Undone::default() })
+        Ok(match self.undo_step(domain, key, peer)? {
+            Step::Restore(past) => {
+                let (_, others) = self.bring_back(domain, key, past, now)?;
+                Undone { restored: 1 + others, ..Undone::default() }
             }
-            None if !standing.deleted => {
+            Step::Delete => {
                 self.write(domain, key, None, now)?;
-                Ok(Undone { deleted: 1, ..Undone::default() })
+                Undone { deleted: 1, ..Undone::default() }
             }
-            _ => Ok(left),
+            Step::Leave => Undone { left: 1, ..Undone::default() },
+        })
+    }
+
+    /// What taking back one record would come to.
+    fn would_undo_one(
+        &mut self,
+        domain: DomainId,
+        key: &Key,
+        peer: DeviceId,
+        plan: &mut UndoPlan,
+    ) -> Result<Undone, Stop> {
+        let place = (domain, key.clone());
+        let parent = self.rules.parent(domain).zip(family::parent_key(key));
+        // What goes or comes back with its parent is done before its turn.
+        if plan.back.contains(&place) {
+            return Ok(Undone::default());
         }
+        if parent.as_ref().is_some_and(|parent| plan.gone.contains(parent)) {
+            plan.gone.insert(place);
+            return Ok(Undone::default());
+        }
+        Ok(match self.undo_step(domain, key, peer)? {
+            Step::Restore(past) => {
+                let has_parent = match parent {
+                    Some(parent) if !plan.back.contains(&parent) => {
+                        self.item(parent.0, &parent.1)?.is_none_or(|row| !row.item.version.deleted)
+                    }
+                    _ => true,
+                };
+                let is_readable = past.value.as_deref().is_some_and(|value| value::open(value).is_ok());
+                if !has_parent || !is_readable {
+                    return Ok(Undone { left: 1, ..Undone::default() });
+                }
+                let mut restored = 1;
+                if self.item(domain, key)?.is_some_and(|row| row.item.version.deleted) {
+                    let since = self.last_live(domain, key)?.map_or(past.version, |(_, last)| last.version);
+                    let children = self.restore_children(domain, key, &since, None)?;
+                    restored += children.len() as u64;
+                    plan.back.extend(children);
+                    plan.back.insert(place);
+                }
+                Undone { restored, ..Undone::default() }
+            }
+            Step::Delete => {
+                plan.gone.insert(place);
+                Undone { deleted: 1, ..Undone::default() }
+            }
+            Step::Leave => Undone { left: 1, ..Undone::default() },
+        })
     }
 }
 
@@ -124,11 +198,38 @@ impl Job<Undone> {
                     )) => Undone { left: 1, ..Undone::default() },
                     one => one?,
                 };
-                undone.restored += one.restored;
-                undone.deleted += one.deleted;
-                undone.left += one.left;
+                undone.add(one);
             }
             Ok(undone)
+        })
+    }
+}
+
+impl Undone {
+    fn add(&mut self, one: Self) {
+        self.restored += one.restored;
+        self.deleted += one.deleted;
+        self.left += one.left;
+    }
+}
+
+impl Job<(Undone, UndoPlan)> {
+    /// What [`Job::undo_received`] would come to for the same page, and for
+    /// the next one what it would have done. Changes nothing.
+    pub fn would_undo(
+        domain: DomainId,
+        peer: DeviceId,
+        since: UnixMillis,
+        after: Option<KeyHash>,
+        mut plan: UndoPlan,
+    ) -> Self {
+        Self::new(move |tx| {
+            let (received, next) = tx.received_from(domain, peer, since, after)?;
+            let mut undone = Undone { next, ..Undone::default() };
+            for key in received {
+                undone.add(tx.would_undo_one(domain, &key, peer, &mut plan)?);
+            }
+            Ok((undone, plan))
         })
     }
 }

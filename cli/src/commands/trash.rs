@@ -60,15 +60,17 @@ pub(crate) async fn undo(run: &Run, args: Undo) -> Result<()> {
     let since = args.since.as_deref().map(|text| parse::moment(text, run.out.now())).transpose();
     let since = since.map_err(Failure::usage)?;
     let ask = |dry_run| AskUndo { received_from: args.received_from.clone(), since, dry_run };
-    let received = node.ask(ask(true)).await?;
-    if args.dry_run || received.received == 0 {
-        run.out.result(&received)?;
+    let would = node.ask(ask(true)).await?;
+    if args.dry_run || would.restored + would.deleted == 0 {
+        run.out.result(&would)?;
         return node.close().await;
     }
     let question = format!(
-        "Take back {} from {}?\nEach gets its former value as a new version, which travels to your devices.",
-        plural(received.received, "record"),
+        "Take back what came from {}: restore {}, delete {}?\n\
+         These are new versions, which travel to your devices.",
         clean(&args.received_from),
+        plural(would.restored, "record"),
+        count(would.deleted),
     );
     if !run.out.confirm(&question)? {
         node.close().await?;
@@ -119,12 +121,15 @@ impl Text for UndoAnswer {
         if self.received == 0 {
             return "Nothing here came from that device.\n".to_owned();
         }
-        if self.restored + self.deleted + self.left == 0 {
-            return format!("{} came from that device.\n", plural(self.received, "record"));
-        }
-        let mut text = format!("Restored {}, deleted {}.", count(self.restored), count(self.deleted));
-        if self.left > 0 {
-            text += &format!(" {} stay as they are.", count(self.left));
+        let (restored, deleted) = (count(self.restored), count(self.deleted));
+        let mut text = match self.dry_run {
+            true => format!("Would restore {restored}, delete {deleted}."),
+            false => format!("Restored {restored}, deleted {deleted}."),
+        };
+        match self.left {
+            0 => {}
+            1 => text += " 1 stays as it is.",
+            left => text += &format!(" {} stay as they are.", count(left)),
         }
         text + "\n"
     }

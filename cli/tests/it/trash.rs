@@ -93,7 +93,12 @@ fn what_a_device_brought_is_taken_back() {
     laptop.put("prompts", "new", r#"{"text":"unwanted"}"#);
     laptop.must(&["sync"]);
     let count = desktop.json(&["undo", "--received-from", "laptop", "--dry-run", "--json"]);
-    assert_eq!(count["received"], 2);
+    assert_eq!(
+        (&count["received"], &count["restored"], &count["deleted"]),
+        (&2.into(), &1.into(), &1.into())
+    );
+    let would = desktop.must(&["undo", "--received-from", "laptop", "--dry-run"]);
+    assert_eq!(would, "Would restore 1, delete 1.\n");
     assert_eq!(
         desktop.json(&[
             "undo",

@@ -1,7 +1,7 @@
 //! Deleted records, and taking back what a device delivered.
 
 use kinsync_protocol::{id::DomainId, record::Key, stamp::UnixMillis};
-use kinsync_store::{Job, WriteError};
+use kinsync_store::{Job, UndoPlan, WriteError};
 
 use super::{
     Control,
@@ -107,7 +107,8 @@ impl Control {
     pub async fn undo(&self, request: Undo) -> Result<UndoAnswer, Failure> {
         let peer = self.known_peer(&request.received_from).await?;
         let since = UnixMillis(request.since.unwrap_or_default().0);
-        let mut answer = UndoAnswer::default();
+        let mut answer = UndoAnswer { dry_run: request.dry_run, ..UndoAnswer::default() };
+        let mut plan = UndoPlan::default();
         let mut chosen = self.chosen(None).await?;
         chosen.retain(|(domain, _)| *domain != DomainId::of(DECLARATIONS));
         let domains = self.domains();
@@ -117,13 +118,20 @@ impl Control {
             let received =
                 self.shared.storage.read(move |snapshot| snapshot.received_from(domain, peer, since)).await?;
             answer.received += received;
-            if received == 0 || request.dry_run {
+            if received == 0 {
                 continue;
             }
             let mut after = None;
             loop {
-                let job = Job::undo_received(domain, peer, since, after, self.now());
-                let page = self.shared.storage.write(job).await?;
+                let page = if request.dry_run {
+                    let job = Job::would_undo(domain, peer, since, after, plan);
+                    let (page, would) = self.shared.storage.write(job).await?;
+                    plan = would;
+                    page
+                } else {
+                    let job = Job::undo_received(domain, peer, since, after, self.now());
+                    self.shared.storage.write(job).await?
+                };
                 answer.restored += page.restored;
                 answer.deleted += page.deleted;
                 answer.left += page.left;

@@ -123,17 +123,21 @@ pub struct Undo {
     /// Only what came at this moment or later, by this device's clock.
     #[serde(default)]
     pub since: Option<Moment>,
-    /// Only count what would be looked at.
+    /// Only count what would be done.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// What was taken back.
+/// What was taken back, or would be.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct UndoAnswer {
+    /// Whether nothing was changed.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Records whose version came from the device.
     pub received: u64,
-    /// Records that have the value again that they had before.
+    /// Records that have the value again that they had before, with those that
+    /// came back with their parents.
     pub restored: u64,
     /// Records that were not there before, and are deleted.
     pub deleted: u64,

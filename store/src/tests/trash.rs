@@ -1,10 +1,15 @@
 //! Deleted records: listed, brought back, let go; and what a device delivered,
 //! taken back.
 
-use kinsync_protocol::snapshot::Snapshot;
+use std::collections::BTreeMap;
+
+use kinsync_protocol::declaration::Guard;
+use kinsync_protocol::id::DomainId;
+use kinsync_protocol::snapshot::{Batch, Snapshot};
+use kinsync_protocol::sums::Range;
 
 use super::world::*;
-use crate::{Emptied, Job, Store, UNDO_PAGE, Undone, WriteError};
+use crate::{Emptied, Job, Rules, Store, UNDO_PAGE, UndoPlan, Undone, WriteError};
 
 fn trash(store: &Store) -> Vec<String> {
     let trash = store.snapshot().unwrap().trash(notes(), None, 100).unwrap();
@@ -70,8 +75,8 @@ fn an_emptied_trash_keeps_the_deletions() {
 fn an_emptied_trash_forgets_the_conflicts_in_it() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (phone, laptop) = (open(here.path(), PHONE), open(there.path(), LAPTOP));
-    put(&phone, "x", "early", NOW);
-    put(&laptop, "x", "late", later(5));
+    put(&laptop, "x", "early", NOW);
+    put(&phone, "x", "late", later(5));
     send_all(&laptop, &phone, later(6));
     phone.delete(notes(), key("x"), later(7)).unwrap();
     assert_eq!(phone.snapshot().unwrap().conflicts(notes(), 9).unwrap().len(), 1);
@@ -117,6 +122,60 @@ fn what_a_device_delivered_is_taken_back() {
     // And the undoing is undone by hand.
     phone.write(Job::restore_deleted(notes(), key("new"), later(95))).unwrap();
     assert_eq!(get(&phone, "new").as_deref(), Some("theirs"));
+}
+
+/// D9: what an undo would do is counted as it is then done: what goes or comes
+/// back with its parent once, and what cannot be undone as left.
+#[test]
+fn an_undo_does_what_was_counted_before() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (phone, laptop) = (open(here.path(), PHONE), open(there.path(), LAPTOP));
+    let (chats, turns) = (DomainId::of("chats"), notes());
+    let turn = Rules { parent: Some(chats), ..Rules::default() };
+    for store in [&phone, &laptop] {
+        store.set_guard(Guard { records: 0, percent: 0 });
+        store.set_rules(BTreeMap::from([(chats, Rules::default()), (turns, turn.clone())]));
+    }
+    let both = |from: &Store, to: &Store, at| {
+        for domain in [chats, turns] {
+            let snapshot = from.snapshot().unwrap();
+            let items = snapshot.items(domain, Range::ALL, None, 99).unwrap();
+            let hashes = items.iter().map(|item| kinsync_protocol::item::key_hash(domain, &item.key));
+            let records = hashes.map(|hash| snapshot.record(domain, hash).unwrap().unwrap()).collect();
+            to.apply(from.device(), vec![Batch { domain, records, cursor: None }], at).unwrap();
+        }
+    };
+    for chat in ["a", "b"] {
+        phone.put(chats, key(chat), "{}".into(), NOW).unwrap();
+        for n in 0..3 {
+            phone.put(turns, key(&format!("{chat}/{n}")), "mine".into(), NOW).unwrap();
+        }
+    }
+    both(&phone, &laptop, NOW);
+    laptop.delete(chats, key("a"), later(10)).unwrap();
+    laptop.put(turns, key("b/0"), "theirs".into(), later(10)).unwrap();
+    laptop.put(chats, key("c"), "{}".into(), later(10)).unwrap();
+    laptop.put(turns, key("c/0"), "theirs".into(), later(10)).unwrap();
+    both(&laptop, &phone, later(20));
+    let (mut counted, mut plan) = ((0, 0, 0), UndoPlan::default());
+    let roots = |store: &Store| [chats, turns].map(|of| store.snapshot().unwrap().root(of).unwrap());
+    let before = roots(&phone);
+    for domain in [chats, turns] {
+        let job = Job::would_undo(domain, LAPTOP, NOW, None, plan);
+        let (would, next) = phone.write(job).unwrap();
+        counted = (counted.0 + would.restored, counted.1 + would.deleted, counted.2 + would.left);
+        plan = next;
+    }
+    assert_eq!(roots(&phone), before, "counting changes nothing");
+    let mut done = (0, 0, 0);
+    for domain in [chats, turns] {
+        let undone = phone.write(Job::undo_received(domain, LAPTOP, NOW, None, later(90))).unwrap();
+        done = (done.0 + undone.restored, done.1 + undone.deleted, done.2 + undone.left);
+    }
+    assert_eq!(counted, done);
+    // The chat with its three turns, and the edited turn; the new chat.
+    assert_eq!((done.0, done.1), (5, 1));
+    assert_eq!(get(&phone, "a/2").as_deref(), Some("mine"));
 }
 
 /// An undo of a whole library comes in pages, each record once.
