@@ -278,7 +278,8 @@ impl<'t> Tx<'t> {
         self.rules.get(domain).map_or(1, |rules| rules.schema)
     }
 
-    /// Writes a stored value again, as a new version by this device.
+    /// Writes a stored value again, as a new version by this device. Somebody
+    /// chose it, so it knows what lost a conflict here as well.
     pub(crate) fn write_again(
         &mut self,
         domain: DomainId,
@@ -287,7 +288,9 @@ impl<'t> Tx<'t> {
         now: UnixMillis,
     ) -> Result<Version, Stop> {
         let opened = value::open(stored).map_err(|_| Stop::Refused(WriteError::NewerValue))?;
-        self.write_with(domain, key, Some((opened.header.schema, opened.body.to_vec())), now)
+        let body = (opened.header.schema, opened.body.to_vec());
+        let losers = self.open_losers(domain, key)?;
+        self.write_knowing(domain, key, Some(body), &losers, now)
     }
 
     /// Refuses to write over a record whose shape this device does not know.
@@ -345,6 +348,17 @@ impl<'t> Tx<'t> {
         body: Option<(u32, Vec<u8>)>,
         now: UnixMillis,
     ) -> Result<Version, Stop> {
+        self.write_knowing(domain, key, body, &[], now)
+    }
+
+    fn write_knowing(
+        &mut self,
+        domain: DomainId,
+        key: &Key,
+        body: Option<(u32, Vec<u8>)>,
+        losers: &[Version],
+        now: UnixMillis,
+    ) -> Result<Version, Stop> {
         self.check_room_for(domain)?;
         if body.is_some() {
             self.check_parent(domain, key)?;
@@ -357,6 +371,9 @@ impl<'t> Tx<'t> {
             Some(old) => {
                 let version = &old.item.version;
                 let seen = version.seen.replaced_by(version.stamp, device);
+                let seen = losers
+                    .iter()
+                    .fold(seen, |seen, loser| seen.join(&loser.seen.replaced_by(loser.stamp, device)));
                 (clock.tick(now, Some(version.stamp.time)), seen)
             }
         };
@@ -575,23 +592,36 @@ impl<'t> Tx<'t> {
         Ok(true)
     }
 
-    /// Takes the conflicts off the list that `version`, which stands now, was
-    /// made of. Their losers stay in history.
+    /// Takes the conflicts off the list whose losers the author of `version`,
+    /// which stands now, knew. They stay in history.
     fn settle_conflicts(
         &mut self,
         domain: DomainId,
         key: KeyHash,
         version: &Version,
     ) -> Result<(), ReadError> {
+        for (number, past) in self.open_conflicts(domain, key)? {
+            if version.knew(&past.version) {
+                self.settle_conflict(domain, key, number, past)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The versions that lost a conflict of `key` which is listed here.
+    fn open_losers(&mut self, domain: DomainId, key: &Key) -> Result<Vec<Version>, ReadError> {
+        let open = self.open_conflicts(domain, item::key_hash(domain, key))?;
+        Ok(open.into_iter().map(|(_, past)| past.version).collect())
+    }
+
+    fn open_conflicts(&mut self, domain: DomainId, key: KeyHash) -> Result<Vec<(u64, PastRow)>, ReadError> {
         let open = self.domain(domain)?;
         let dom = open.dom;
-        // Only who decided between both has both in the ancestry: an author
-        // never stands in its own, so an edit of one side settles nothing.
-        if open.row.conflicts == 0 || version.seen.entries().is_empty() {
-            return Ok(());
+        if open.row.conflicts == 0 {
+            return Ok(Vec::new());
         }
         let place = Place { dom, key };
-        let mut settled = Vec::new();
+        let mut found = Vec::new();
         for row in self.tables.history.range(tables::all_past(dom, key))? {
             let (number, row) = row?;
             if PastRow::peek_at(row.value())?.0 != Reason::Conflict {
@@ -599,15 +629,13 @@ impl<'t> Tx<'t> {
             }
             let devices = &self.tables.devices;
             match PastRow::decode(row.value(), place, &mut |number| resolve(devices, number)) {
-                Ok(past) if has_seen(version, &past.version) => settled.push((number.value().2, past)),
-                Ok(_) | Err(ReadError::Damaged { .. }) => {}
+                Ok(past) => found.push((number.value().2, past)),
+                // An unreadable row is no reason to refuse a write.
+                Err(ReadError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        for (number, past) in settled {
-            self.settle_conflict(domain, key, number, past)?;
-        }
-        Ok(())
+        Ok(found)
     }
 
     /// Takes one open conflict off the list.
@@ -729,16 +757,6 @@ pub(crate) struct Joined {
 pub(crate) fn are_conflict(a: &Version, b: &Version) -> bool {
     let (winner, loser) = if a > b { (a, b) } else { (b, a) };
     !winner.knew(loser) && (winner.deleted != loser.deleted || winner.value != loser.value)
-}
-
-/// Whether the ancestry of `version` names `other`, or all that `other` was
-/// made of.
-fn has_seen(version: &Version, other: &Version) -> bool {
-    let seen = |device, time| version.seen.latest(device).is_some_and(|latest| latest >= time);
-    match other.stamp.device {
-        DeviceId::NULL => other.seen.entries().iter().all(|&(device, time)| seen(device, time)),
-        device => seen(device, other.stamp.time),
-    }
 }
 
 /// The device of a local number.

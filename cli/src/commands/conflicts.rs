@@ -59,14 +59,15 @@ impl Text for ConflictRows {
         if more > 0 {
             text += &format!("and {} more\n", count(more));
         }
-        text + "Look at one:  kinsync conflicts show 1\n"
+        let first = self.rows.first().map(|row| clean(&row.conflict)).unwrap_or_default();
+        text + &format!("Look at one:  kinsync conflicts show {first}\n")
     }
 }
 
 fn line(row: &ConflictRow) -> String {
-    let place = shorten(&format!("{}/{}", clean(&row.domain), clean(&row.id)), ID_COLUMNS);
+    let (name, id) = (clean(&row.conflict), shorten(&clean(&row.id), ID_COLUMNS));
     let (kept, lost) = (&row.kept, &row.lost);
-    format!("#{}  {place}\n    kept  {}\n    lost  {}\n", row.number, became(kept), became(lost))
+    format!("{name}  {id}\n    kept  {}\n    lost  {}\n", became(kept), became(lost))
 }
 
 /// Who made this side what it is, and when, in one line.
@@ -97,9 +98,8 @@ impl Text for ConflictDetail {
         };
         let local = |side: &ConflictSide| if side.local { " (local)" } else { " (remote)" };
         let mut text = format!(
-            "#{}  {}/{}\n  kept  {}{}\n  lost  {}{}\n",
-            row.number,
-            clean(&row.domain),
+            "{}  {}\n  kept  {}{}\n  lost  {}{}\n",
+            clean(&row.conflict),
             clean(&row.id),
             side(&row.kept, &self.kept_value),
             local(&row.kept),
@@ -119,10 +119,10 @@ impl Text for ConflictDetail {
             text.extend(self.fields.iter().map(|field| compared(field, page)));
         }
         text + &format!(
-            "\nDecide:  kinsync conflicts take {number} local\n         \
-             kinsync conflicts take {number} remote\n         \
-             kinsync conflicts take {number} FILE\n",
-            number = row.number,
+            "\nDecide:  kinsync conflicts take {name} local\n         \
+             kinsync conflicts take {name} remote\n         \
+             kinsync conflicts take {name} FILE\n",
+            name = clean(&row.conflict),
         )
     }
 }

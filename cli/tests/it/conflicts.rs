@@ -34,13 +34,13 @@ fn the_loser_of_a_conflict_can_be_taken() {
         status["domains"].as_array().and_then(|rows| rows.iter().find(|row| row["name"] == "prompts"));
     assert_eq!(prompts.expect("it is listed")["conflicts"], 1);
     assert_snapshot!(desktop.must(&["conflicts"]), @r"
-    #1  prompts/greeting
+    prompts@2  greeting
         kept  written on laptop, MINUTE
         lost  written on desktop, MINUTE
-    Look at one:  kinsync conflicts show 1
+    Look at one:  kinsync conflicts show prompts@2
     ");
-    assert_snapshot!(desktop.must(&["conflicts", "show", "1"]), @r#"
-    #1  prompts/greeting
+    assert_snapshot!(desktop.must(&["conflicts", "show", "prompts@2"]), @r#"
+    prompts@2  greeting
       kept  laptop, 41 B (remote)
       lost  desktop, 41 B (local)
 
@@ -48,11 +48,11 @@ fn the_loser_of_a_conflict_can_be_taken() {
         name           "Greeting"                     "Greeting"
       ! text           "Good evening"                 "Good morning"
 
-    Decide:  kinsync conflicts take 1 local
-             kinsync conflicts take 1 remote
-             kinsync conflicts take 1 FILE
+    Decide:  kinsync conflicts take prompts@2 local
+             kinsync conflicts take prompts@2 remote
+             kinsync conflicts take prompts@2 FILE
     "#);
-    desktop.must(&["conflicts", "take", "1", "local"]);
+    desktop.must(&["conflicts", "take", "prompts@2", "local"]);
     assert!(text(&desktop).contains("morning"));
     assert_eq!(desktop.must(&["conflicts"]), "No conflicts.\n");
     laptop.must(&["sync"]);
@@ -78,6 +78,46 @@ fn a_conflict_is_decided_by_its_name_or_by_a_text_of_both() {
     let again = desktop.run(&["conflicts", "take", &name, "remote"]);
     assert_eq!(again.code, 1);
     assert!(again.stderr.contains("may have been decided"), "{}", again.stderr);
+}
+
+/// D8: a conflict goes by one name as long as it is open, whatever is decided
+/// before; places in a list would not.
+#[test]
+fn names_of_conflicts_stay() {
+    let (desktop, laptop) = paired();
+    laptop.must(&["sync"]);
+    laptop.must(&["down"]);
+    for (device, text) in [(&desktop, "one"), (&laptop, "two")] {
+        for id in ["a", "b", "c"] {
+            device.put("prompts", id, &format!(r#"{{"text":"{text}"}}"#));
+        }
+    }
+    laptop.up();
+    laptop.must(&["sync"]);
+    let names = || -> Vec<String> {
+        let rows = desktop.json(&["conflicts", "--json"])["rows"].clone();
+        let rows = rows.as_array().expect("rows");
+        rows.iter().map(|row| row["conflict"].as_str().expect("a name").to_owned()).collect()
+    };
+    let before = names();
+    assert_eq!(before.len(), 3);
+    desktop.must(&["conflicts", "take", &before[0], "local"]);
+    assert_eq!(names(), before[1..]);
+    let place = desktop.run(&["conflicts", "take", "1", "local"]);
+    assert_eq!(place.code, 1);
+    assert!(place.stderr.contains("names look like prompts@1"), "{}", place.stderr);
+}
+
+/// D8: a conflict that somebody wrote over is decided.
+#[test]
+fn writing_over_both_versions_ends_a_conflict() {
+    let (desktop, laptop) = disagreeing();
+    desktop.put("prompts", "greeting", r#"{"name":"Greeting","text":"Hello"}"#);
+    assert_eq!(desktop.must(&["conflicts"]), "No conflicts.\n");
+    laptop.must(&["sync"]);
+    assert_eq!(laptop.must(&["conflicts"]), "No conflicts.\n");
+    let history = desktop.must(&["history", "prompts", "greeting"]);
+    assert!(history.contains("lost a conflict"), "{history}");
 }
 
 #[test]

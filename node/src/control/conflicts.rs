@@ -57,7 +57,6 @@ impl Leases {
 struct Open {
     domain: DomainId,
     name: String,
-    number: u64,
     conflict: Conflict,
     standing: Item,
 }
@@ -213,19 +212,17 @@ impl Control {
                 Ok(conflicts)
             };
             for (conflict, standing) in self.shared.storage.read(read).await? {
-                let number = open.len() as u64 + 1;
-                open.push(Open { domain, name: name.clone(), number, conflict, standing });
+                open.push(Open { domain, name: name.clone(), conflict, standing });
             }
         }
         Ok(open)
     }
 
-    /// One by its place in the list or by its name.
+    /// One by its name.
     async fn open_conflict(&self, wanted: &str) -> Result<Open, Failure> {
         let wanted = wanted.trim().trim_start_matches('#');
         let open = self.open_conflicts(None).await?;
-        let number = wanted.parse::<u64>().ok();
-        let found = open.into_iter().find(|open| Some(open.number) == number || open.handle() == wanted);
+        let found = open.into_iter().find(|open| open.handle() == wanted);
         found.ok_or_else(|| no_conflict(wanted))
     }
 
@@ -254,7 +251,6 @@ impl Control {
                 .then(|| value.map_or_else(|| version.bytes.into(), |value| value.len() as u64)),
         };
         ConflictRow {
-            number: open.number,
             conflict: open.handle(),
             domain: open.name.clone(),
             id: open.conflict.key.as_str().to_owned(),
@@ -265,8 +261,11 @@ impl Control {
 }
 
 fn no_conflict(wanted: &str) -> Failure {
-    Failure::new(Kind::NotFound, format!("No open conflict is {wanted:?}: it may have been decided."))
-        .hint("See what there is:  kinsync conflicts")
+    let message = match wanted.parse::<u64>() {
+        Ok(_) => format!("{wanted} is no name of a conflict: names look like prompts@{wanted}."),
+        Err(_) => format!("No open conflict is {wanted:?}: it may have been decided."),
+    };
+    Failure::new(Kind::NotFound, message).hint("See what there is:  kinsync conflicts")
 }
 
 /// The fields of two JSON objects side by side; none if either is something

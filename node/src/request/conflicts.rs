@@ -40,9 +40,7 @@ pub struct ConflictRows {
 /// One open conflict.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ConflictRow {
-    /// Its place in the list, from 1. Moves up when an earlier one is decided.
-    pub number: u64,
-    /// Its name, which stays: `messages@12`.
+    /// Its name, the same on this device as long as it is open: `messages@12`.
     pub conflict: String,
     /// The domain's name.
     pub domain: String,
@@ -83,7 +81,7 @@ impl Request for Conflicts {
 /// Shows both sides of a conflict.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ConflictShow {
-    /// [`ConflictRow::number`] or [`ConflictRow::conflict`].
+    /// [`ConflictRow::conflict`].
     pub conflict: String,
 }
 
@@ -126,7 +124,7 @@ impl Request for ConflictShow {
 /// Decides a conflict, for all devices.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ConflictTake {
-    /// [`ConflictRow::number`] or [`ConflictRow::conflict`].
+    /// [`ConflictRow::conflict`].
     pub conflict: String,
     /// What the record is to be.
     pub take: Take,

@@ -1,6 +1,6 @@
 //! What a record may be, and how much of its past is kept.
 
-use kinsync_protocol::id::DomainId;
+use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::limits::{DOMAINS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::{Batch, Snapshot};
@@ -176,13 +176,14 @@ fn ten_old_versions_stay() {
 fn conflicts_go_with_the_versions_they_are_about() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), PHONE);
-    for n in 0..30 {
-        let device = if n % 2 == 0 { LAPTOP } else { DESKTOP };
-        let now = later(n * 2 * crate::PAST_MILLIS);
+    for n in 0..30_u8 {
+        // Whoever writes again has seen what it wrote before.
+        let device = DeviceId([n + 10; 32]);
+        let now = later(u64::from(n) * 2 * crate::PAST_MILLIS);
         let stamp = Stamp { time: Hlc::at(now), device };
-        let record = Record::new(key("x"), Some(vec![n as u8]), stamp, Ancestry::default());
+        let record = Record::new(key("x"), Some(vec![n]), stamp, Ancestry::default());
         let batch = Batch { domain: notes(), records: vec![record], cursor: None };
-        store.apply(device, vec![batch], now).unwrap();
+        store.apply(LAPTOP, vec![batch], now).unwrap();
     }
     assert_eq!(store.snapshot().unwrap().counts().unwrap()[0].conflicts, PAST_VERSIONS as u64);
     assert_eq!(store.snapshot().unwrap().conflicts(notes(), 99).unwrap().len(), PAST_VERSIONS);

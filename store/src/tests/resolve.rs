@@ -165,3 +165,50 @@ proptest! {
         prop_assert_eq!(get(&stores[0], "x"), get(&stores[1], "x"));
     }
 }
+
+/// D8: whoever wrote one version and then writes over the other knows both,
+/// and so does who chooses one from history: the conflict is over, wherever
+/// that arrives, and both texts can still be had.
+#[test]
+fn writing_over_both_versions_ends_the_conflict_everywhere() {
+    type Write = fn(&Store);
+    let put_both: Write = |store| put(store, "x", "both", later(60));
+    let delete: Write = |store| drop(store.delete(notes(), key("x"), later(60)).unwrap());
+    let restore: Write = |store| {
+        let number = open_conflicts(store)[0];
+        drop(store.restore(notes(), key("x"), number, later(60)).unwrap());
+    };
+    for (at, write) in [(0, put_both), (0, delete), (0, restore), (1, restore)] {
+        let stores = disagreement();
+        let (phone, laptop) = &stores;
+        write([phone, laptop][at]);
+        exchange(phone, laptop);
+        for store in [phone, laptop] {
+            assert_eq!(open_conflicts(store), [0_u64; 0]);
+            assert!(store.snapshot().unwrap().history(notes(), &key("x")).unwrap().len() >= 2);
+            assert_sound(store);
+        }
+        assert_eq!(root(phone), root(laptop));
+    }
+}
+
+/// D8: an edit of the side that lost, by somebody who never saw the other one,
+/// is a conflict with that one alone.
+#[test]
+fn an_edit_of_the_loser_leaves_one_conflict() {
+    let (phone, laptop, desktop) =
+        (start(&created(PHONE)), start(&created(LAPTOP)), start(&created(DESKTOP)));
+    put(&phone, "x", "early", NOW);
+    put(&laptop, "x", "late", later(5));
+    exchange(&phone, &desktop);
+    exchange(&phone, &laptop);
+    assert_eq!(open_conflicts(&laptop).len(), 1);
+    put(&desktop, "x", "later", later(10));
+    exchange(&desktop, &laptop);
+    for store in [&laptop, &desktop] {
+        let conflicts = store.snapshot().unwrap().conflicts(notes(), 9).unwrap();
+        let [conflict] = conflicts.as_slice() else { panic!("{conflicts:?}") };
+        assert_eq!(conflict.loser.version.stamp.device, LAPTOP);
+        assert_eq!(get(store, "x").as_deref(), Some("later"));
+    }
+}

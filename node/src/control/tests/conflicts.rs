@@ -93,7 +93,7 @@ async fn leases_and_answers_are_checked() {
         assert_eq!(refused.kind, Kind::BadRequest);
     }
     assert_eq!(control.claim_conflicts(claim(CLAIM_SECONDS_MAX)).await.expect("claimed").rows.len(), 1);
-    let take = ConflictTake { conflict: "#1".to_owned(), take: Take::Value, value: None };
+    let take = ConflictTake { conflict: "stories@1".to_owned(), take: Take::Value, value: None };
     assert_eq!(control.take_conflict(take).await.expect_err("no value").kind, Kind::BadRequest);
     // A person decides whoever has claimed it.
     let take = ConflictTake { conflict: "stories@1".to_owned(), take: Take::Remote, value: None };
