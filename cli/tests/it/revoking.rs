@@ -3,7 +3,7 @@
 use kinsync_tests::wait::until;
 
 use crate::library;
-use crate::node::{Node, pair};
+use crate::node::{Node, enter, open, pair};
 use crate::proxy::Proxy;
 
 /// Messages on the device that is revoked: 12 MB, some twenty pages.
@@ -60,6 +60,36 @@ fn a_revoked_device_is_cut_off_in_the_middle() {
     assert_eq!(wire.accepted(), dialled);
     assert_eq!(notes(&laptop), 1);
     assert_eq!(desktop.count("messages"), taken);
+}
+
+/// P33: so does a guest, at once or when it comes back.
+#[test]
+fn a_guest_that_is_revoked_says_so_once() {
+    for away in [false, true] {
+        let (desktop, mut laptop) = (Node::on_loopback("desktop"), Node::on_loopback("laptop"));
+        let (mut shown, code) = open(&desktop, &["--yes", "--as", "guest"]);
+        let mut typed = enter(&laptop, &code, Some(desktop.address()));
+        shown.hear("request");
+        typed.hear("request");
+        typed.hear("paired");
+        shown.hear("paired");
+        assert_eq!((shown.end(), typed.end()), (0, 0));
+        laptop.wait_for("desktop", "online");
+        if away {
+            laptop.down();
+        }
+        desktop.json(&["revoke", "laptop", "--yes"]);
+        if away {
+            laptop.up();
+        }
+        until("the laptop knows", || (laptop.json(&["status"])["state"] == "error").then_some(()));
+        let refused = laptop.run(&["sync", "desktop"]);
+        assert!(refused.code == 4 && refused.stderr.contains("[revoked]"), "{}", refused.all());
+        laptop.down();
+        laptop.up();
+        assert_eq!(laptop.run(&["sync", "desktop"]).code, 4);
+        assert_eq!(notes(&laptop), 1);
+    }
 }
 
 /// S15, S16: a revocation holds when the power goes right after the command has

@@ -187,6 +187,8 @@ impl EventLoop {
             self.links.prune_at.insert(device, now + PRUNE_AFTER);
         } else if self.admission.role(&device).is_trusted() {
             self.admit_connected(device);
+        } else if self.admission.role(&device) == Role::Revoked {
+            self.say_farewell(device);
         }
     }
 

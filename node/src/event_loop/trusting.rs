@@ -205,9 +205,8 @@ impl EventLoop {
     fn cut(&mut self, device: DeviceId) {
         info!(device = %device.short(), "cut off");
         self.drop_passing(device);
-        let farewell = Message::Bye(Bye::Revoked).encode();
         if self.links.count(device) > 0 && self.admission.role(&device) == Role::Revoked {
-            self.ask_trust(device, Asked::Farewell, farewell);
+            self.say_farewell(device);
         }
     }
 
@@ -270,7 +269,8 @@ impl EventLoop {
         let frames = match role {
             Role::Kin => self.announcement(),
             Role::Revoked => vec![Message::Bye(Bye::Revoked).encode()],
-            Role::Guest | Role::Once | Role::Stranger => return,
+            Role::Guest | Role::Once => return self.hear_farewell(device, frame),
+            Role::Stranger => return,
         };
         // The answer carries the first part; a view that needs more goes on
         // as announcements of its own.
@@ -305,6 +305,22 @@ impl EventLoop {
             }
             (Asked::Farewell, _) => {}
         }
+    }
+
+    /// Takes in that a device which exchanges no trust has ended it, and
+    /// nothing else.
+    fn hear_farewell(&mut self, from: DeviceId, frame: &[u8]) {
+        let is_known = self.trusting.view.standing(from) == Standing::Guest;
+        if is_known && matches!(Message::decode(frame), Ok(Message::Bye(Bye::Revoked))) {
+            self.hear(from, frame);
+        }
+    }
+
+    /// Tells a device that came back why it is not let in: one that exchanged
+    /// no trust does not ask.
+    pub(super) fn say_farewell(&mut self, device: DeviceId) {
+        let farewell = Message::Bye(Bye::Revoked).encode();
+        self.ask_trust(device, Asked::Farewell, farewell);
     }
 
     /// Takes in what a trusted device says.

@@ -156,7 +156,8 @@ impl Admission {
         let state = self.read();
         match (state.role(device), protocol) {
             (Role::Kin, _) | (Role::Guest | Role::Once, Protocol::Pair | Protocol::Sync) => true,
-            (Role::Guest | Role::Once, Protocol::Trust) => false,
+            // It exchanges no trust, but has to be able to say that its own has ended.
+            (Role::Guest | Role::Once, Protocol::Trust) => side == Side::Theirs,
             // So that it can be told, also when it tries to pair with a key
             // that is dead.
             (Role::Revoked, Protocol::Trust) => true,
@@ -245,8 +246,8 @@ mod tests {
         use Protocol::{Pair, Sync, Trust};
         let cases: [(Role, &[Protocol], &[Protocol]); 5] = [
             (Role::Kin, &[Pair, Trust, Sync], &[Pair, Trust, Sync]),
-            (Role::Guest, &[Pair, Sync], &[Pair, Sync]),
-            (Role::Once, &[Pair, Sync], &[Pair, Sync]),
+            (Role::Guest, &[Pair, Trust, Sync], &[Pair, Trust, Sync]),
+            (Role::Once, &[Pair, Trust, Sync], &[Pair, Trust, Sync]),
             (Role::Revoked, &[Trust], &[Pair, Trust]),
             (Role::Stranger, &[], &[Pair]),
         ];
@@ -256,6 +257,8 @@ mod tests {
             assert_eq!(reachable(&admission, Side::Theirs), closed, "{role:?}");
             admission.set_window(HOSTING);
             assert_eq!(reachable(&admission, Side::Theirs), hosting, "{role:?}, window open");
+            let is_kin = matches!(role, Role::Kin | Role::Revoked);
+            assert_eq!(admission.allows(&PHONE, Trust, Side::Ours), is_kin, "{role:?}");
         }
     }
 
