@@ -350,6 +350,29 @@ fn what_a_join_drops_is_listed() {
     }
 }
 
+/// D8: a set that no record has room for is not joined: the later one stands,
+/// and the other one is a listed conflict, so nothing is lost without a word.
+#[test]
+fn a_join_that_has_no_room_is_a_conflict() {
+    let (phone, laptop) = apart();
+    let tags = FieldPolicy::SetUnion { by: None };
+    let policy = Policy::Fields { default: FieldPolicy::Lww, fields: [("tags".to_owned(), tags)].into() };
+    for (store, tag, at) in [(&phone, "a", 60), (&laptop, "b", 70)] {
+        set(store, with_policy(policy.clone()));
+        let many: Vec<_> = (0..600).map(|n| format!("\"{}{n}\"", tag.repeat(1_000))).collect();
+        put(store, "x", &format!("{{\"tags\":[{}]}}", many.join(",")), later(at));
+    }
+    exchange(&phone, &laptop);
+    assert_eq!(root(&phone), root(&laptop));
+    for store in [&phone, &laptop] {
+        assert!(get(store, "x").unwrap().contains("bb599"));
+        let conflicts = store.snapshot().unwrap().conflicts(notes(), 9).unwrap();
+        let [conflict] = conflicts.as_slice() else { panic!("{conflicts:?}") };
+        assert_eq!((conflict.loser.reason, conflict.loser.version.stamp.device), (Reason::Conflict, PHONE));
+        assert_sound(store);
+    }
+}
+
 fn by_field() -> Policy {
     Policy::Fields { default: FieldPolicy::Lww, fields: BTreeMap::new() }
 }
