@@ -251,7 +251,7 @@ pub(crate) struct Join {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What the other device may do here")]
 pub(crate) struct Rights {
-    /// Share only these domains with it
+    /// Share only these domains with it, and what is declared
     #[arg(long, value_name = "DOMAIN,…", value_delimiter = ',')]
     pub(crate) domains: Option<Vec<String>>,
 

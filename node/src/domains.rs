@@ -24,9 +24,7 @@ use shape::Shape;
 
 pub use registry::Registry;
 
-/// The domain whose records are declarations: the name is the key, the
-/// declaration as JSON the value.
-pub const DECLARATIONS: &str = "kinsync/domains";
+pub use kinsync_protocol::declaration::DECLARATIONS;
 
 /// Where a declaration stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]

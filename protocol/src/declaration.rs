@@ -33,6 +33,10 @@ pub const FIELDS_MAX: usize = 256;
 /// What the names of kinsync's own domains begin with.
 pub const RESERVED: &str = "kinsync/";
 
+/// The domain whose records are declarations: the name is the key, the
+/// declaration as JSON the value.
+pub const DECLARATIONS: &str = "kinsync/domains";
+
 /// A domain as an application declares it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::cbor::{self, DecodeError, int_map};
+use crate::declaration::DECLARATIONS;
 use crate::grants::{Grants, Why};
 use crate::id::DomainId;
 
@@ -20,7 +21,8 @@ pub const RIGHTS_DOMAINS_MAX: usize = 256;
 /// What one other device may do here.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rights {
-    /// The only domains it shares, by name; `None` stands for all.
+    /// The only domains it shares, by name; `None` stands for all. How domains
+    /// are declared it always shares: records are of no use without.
     pub domains: Option<BTreeSet<String>>,
     /// It may have the records of this device.
     pub read: bool,
@@ -54,7 +56,10 @@ impl Rights {
         let asked = names(&self.also);
         if opt_in && !asked {
             Grants::none(Why::OptIn)
-        } else if !asked && self.domains.as_ref().is_some_and(|domains| !names(domains)) {
+        } else if !asked
+            && domain != DomainId::of(DECLARATIONS)
+            && self.domains.as_ref().is_some_and(|domains| !names(domains))
+        {
             Grants::none(Why::Rights)
         } else {
             self.within()
@@ -66,9 +71,11 @@ impl Rights {
         if self.domains.is_some() { Grants::none(Why::Rights) } else { self.within() }
     }
 
-    /// Every domain that is named.
+    /// Every domain of which more is said than of others.
     pub fn named(&self) -> BTreeSet<DomainId> {
-        self.domains.iter().flatten().chain(&self.also).map(|name| DomainId::of(name)).collect()
+        let named = self.domains.iter().flatten().chain(&self.also).map(|name| DomainId::of(name));
+        let declarations = self.domains.iter().map(|_| DomainId::of(DECLARATIONS));
+        named.chain(declarations).collect()
     }
 
     fn within(&self) -> Grants {
@@ -130,6 +137,18 @@ mod tests {
         let asked = Rights { also: names(&["secrets"]), ..listed };
         assert_eq!(asked.grants(secrets, true), Grants::ALL);
         assert_eq!(asked.grants(DomainId::of("messages"), false), Grants::none(Why::Rights));
+    }
+
+    /// D16 F11: a device that shares some domains hears how they are declared,
+    /// and has no say in that if it has none in their records.
+    #[test]
+    fn declarations_go_with_any_domain() {
+        let declarations = DomainId::of(DECLARATIONS);
+        let some = Rights { domains: Some(names(&["notes"])), ..Rights::ALL };
+        assert_eq!(some.grants(declarations, false), Grants::ALL);
+        assert!(some.named().contains(&declarations) && !Rights::ALL.named().contains(&declarations));
+        let reads = Rights { write: false, ..some };
+        assert!(reads.grants(declarations, false).read && !reads.grants(declarations, false).write);
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn the_help_of_pair_says_where_a_code_may_come_from() {
 
     What the other device may do here:
           --domains <DOMAIN,…>
-              Share only these domains with it
+              Share only these domains with it, and what is declared
 
           --read-only
               It may have the records here; nothing is taken from it

@@ -130,6 +130,27 @@ fn only_the_named_domains_are_shared() {
     assert_eq!(rights(&desktop, "laptop")[3], "only:characters,personas");
 }
 
+/// D16 F11: a device that shares one domain hears how that is declared, and
+/// gets no record of another one.
+#[test]
+fn declarations_reach_a_device_that_shares_one_domain() {
+    let (desktop, laptop) = paired();
+    let declare = |name: &str| {
+        let file = desktop.device().home().join("new.toml");
+        std::fs::write(&file, format!("name = \"{name}\"\n")).expect("written");
+        assert_eq!(desktop.run(&["domains", "add", &file.display().to_string()]).code, 0);
+    };
+    declare("tides");
+    allow(&desktop, &["laptop", "--domains", "tides"]);
+    declare("currents");
+    desktop.put("tides", "noon", &named("High"));
+    desktop.put("currents", "noon", &named("North"));
+    wait_for_value(&laptop, "tides", "noon", "High");
+    until("both are declared", || (laptop.run(&["domains", "show", "currents"]).code == 0).then_some(()));
+    assert_eq!(laptop.run(&["sync", "desktop"]).code, 0);
+    assert_eq!(value(&laptop, "currents", "noon"), None);
+}
+
 /// D10, D16: a deletion by a device that may not delete is undone on both.
 #[test]
 fn a_deletion_that_is_not_granted_is_undone_everywhere() {
