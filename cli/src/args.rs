@@ -544,6 +544,10 @@ pub(crate) enum TrashAction {
     List {
         /// Only this kind of record
         domain: Option<String>,
+        /// Only what nobody deleted: what a device brought that was away for
+        /// longer than deletions are remembered
+        #[arg(long)]
+        limbo: bool,
     },
     /// Bring one back, and what was deleted with it
     Restore {

@@ -49,6 +49,8 @@ pub struct Config {
     pub interval_s: u64,
     /// How many changes of another device at once are held.
     pub guard: Guard,
+    /// How many days deletions are remembered; 0 for ever.
+    pub tombstone_days: u32,
     /// How much the node's own log says.
     pub log: LogLevel,
 }
@@ -88,6 +90,7 @@ impl Default for Config {
             sync: SyncMode::Auto,
             interval_s: INTERVAL_S,
             guard: Guard::default(),
+            tombstone_days: 0,
             log: LogLevel::Info,
         }
     }

@@ -33,6 +33,7 @@ use crate::swarm::{Admission, Behaviour, Protocol, RequestId};
 mod commands;
 mod connections;
 mod facts;
+mod floors;
 mod limits;
 mod pairing;
 mod passing;

@@ -264,7 +264,7 @@ fn take_push(store: &Store, peer: DeviceId, push: Push, now: UnixMillis) -> Resu
     }
     let follows = cursor == Some(Cursor { epoch, seq: previous, after: None });
     let cursor = follows.then_some(Cursor { epoch, seq, after: None });
-    let applied = store.write(Job::apply(peer, vec![Batch { domain, records, cursor }], now))?;
+    let applied = store.write(Job::apply(peer, vec![Batch { domain, records, cursor, floor: None }], now))?;
     Ok(follows && applied.held.is_empty())
 }
 

@@ -11,6 +11,7 @@ pub mod code;
 pub mod declaration;
 pub mod family;
 pub mod fault;
+pub mod floor;
 pub mod grants;
 pub mod hash;
 pub mod id;

@@ -66,3 +66,11 @@ pub const SESSION_FRAMES_MAX: u32 = 65_536;
 /// How often a session compares roots again after it found nothing more to
 /// send, before it leaves the rest to the next one.
 pub const REPAIR_ROUNDS_MAX: u8 = 4;
+
+/// How many days a floor lies behind a device's own clock at least for the
+/// device to believe it.
+pub const FLOOR_AGE_DAYS_MIN: u32 = 14;
+
+/// How many days the tombstone is kept at least that a floor made, and with it
+/// what it ended: time to notice that something is missing.
+pub const LIMBO_DAYS: u32 = 90;

@@ -98,8 +98,8 @@ pub enum SessionError<E> {
 pub struct Step {
     /// The frame to send; `None` once the initiator has finished.
     pub frame: Option<Frame>,
-    /// Cursors to store: both sides are known to be equal up to them. Losing
-    /// them costs time, not data.
+    /// Cursors and floors to store: both sides are known to be equal up to
+    /// them. Losing them costs time, not data.
     pub cursors: Vec<Batch>,
 }
 
@@ -258,7 +258,7 @@ impl Session {
         } else if self.domains.iter().any(|domain| !domain.met) {
             return Err(PeerFault::Unexpected { what: "frame before the Hello" }.into());
         }
-        let mut batches = Vec::new();
+        let mut batches: Vec<Batch> = self.domains.iter_mut().filter_map(Domain::higher_floor).collect();
         let mut seen = BTreeSet::new();
         for part in frame.parts {
             if !seen.insert(part.domain) {
@@ -291,11 +291,7 @@ impl Session {
         for (index, domain) in (0..).zip(&mut self.domains) {
             let judged =
                 domain.judge(self.role, self.peer, self.nonce, snapshot).map_err(SessionError::Store)?;
-            step.cursors.extend(judged.map(|cursor| Batch {
-                domain: domain.id,
-                records: Vec::new(),
-                cursor: Some(cursor),
-            }));
+            step.cursors.extend(judged);
             if self.compare || room.is_full() {
                 continue;
             }
@@ -336,6 +332,7 @@ impl Session {
         let mut domains = Vec::with_capacity(self.domains.len());
         for domain in &mut self.domains {
             domain.opened_at = snapshot.root(domain.id).map_err(SessionError::Store)?.head;
+            domain.floor = snapshot.floor(domain.id).map_err(SessionError::Store)?;
             let root = domain.shown(snapshot).map_err(SessionError::Store)?;
             let cursor = match domain.ours.write {
                 true => snapshot.cursor(self.peer, domain.id).map_err(SessionError::Store)?,
@@ -350,6 +347,7 @@ impl Session {
                 head: root.head,
                 cursor: cursor.map(Into::into),
                 grants: domain.ours,
+                floor: domain.floor,
             });
         }
         let domains = Bounded::truncating(domains);
@@ -479,9 +477,9 @@ fn moves<S: Snapshot>(
 
 /// The length of a domain in a Hello, rounded up.
 fn hello_bytes(domain: &HelloDomain) -> usize {
-    /// Two byte strings of 16, six numbers of 8 and one of 1, each with its
-    /// head.
-    const FIXED: usize = 2 * 17 + 6 * 9 + 2 + 4;
+    /// Two byte strings of 16, six numbers of 8, one of 4 and one of 1, each
+    /// with its head.
+    const FIXED: usize = 2 * 17 + 6 * 9 + 5 + 2 + 4;
     let after = domain.cursor.as_ref().and_then(|cursor| cursor.after.as_ref());
     FIXED + after.map_or(0, |key| key.as_str().len() + 3)
 }
@@ -492,6 +490,7 @@ const AROUND_A_VALUE: usize = FRAME_BYTES_MAX - STORED_BYTES_MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::floor::Floor;
     use crate::record::Key;
     use crate::stamp::{Ancestry, Hlc, Stamp};
 
@@ -546,6 +545,7 @@ mod tests {
             head: u64::MAX,
             cursor: Some(Cursor { epoch: u64::MAX, seq: u64::MAX, after: None }.into()),
             grants: Grants::none(crate::grants::Why::Scope),
+            floor: Floor(u32::MAX),
         };
         for count in [0, 1, 200, 300, 400, 600, DOMAINS_MAX] {
             let domains: Vec<_> = (0..count).map(domain).collect();

@@ -1,5 +1,6 @@
 //! What a session reads of a store, and what it asks the store to commit.
 
+use crate::floor::Floor;
 use crate::grants::Grants;
 use crate::id::{DeviceId, DomainId, KeyHash};
 use crate::record::{Key, Record, Version};
@@ -79,6 +80,12 @@ pub trait Snapshot {
     /// The root of a domain; all zero for one that holds nothing.
     fn root(&self, domain: DomainId) -> Result<Root, Self::Error>;
 
+    /// The floor of a domain.
+    fn floor(&self, domain: DomainId) -> Result<Floor, Self::Error> {
+        let _ = domain;
+        Ok(Floor::NEVER)
+    }
+
     /// How far this device has taken in `peer`'s log.
     fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, Self::Error>;
 
@@ -136,4 +143,26 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// The new cursor of the device that sent them, if it moves.
     pub cursor: Option<Cursor>,
+    /// What the session has found out about floors, if anything.
+    pub floor: Option<FloorNews>,
+}
+
+/// What a session finds out about the other device's floor in a domain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FloorNews {
+    /// It was never equal with anybody: what it brings is new, however old.
+    New,
+    /// It is higher than the own one, and the other device has taken in the
+    /// own log up to `known`.
+    Higher {
+        /// The other device's floor.
+        floor: Floor,
+        /// A position of the own log.
+        known: u64,
+    },
+    /// Both hold the same.
+    Equal {
+        /// The other device's floor.
+        floor: Floor,
+    },
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kinsync_protocol::floor::Floor;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item;
 use kinsync_protocol::limits::{DOMAINS_MAX, VALUE_BYTES_MAX, VALUE_HEADER_BYTES_MAX};
@@ -394,18 +395,23 @@ impl<'t> Tx<'t> {
     }
 
     /// Takes in a checked record that another device may write here, and undoes
-    /// of it what that device may not do.
+    /// of it what that device may not do. `is_new` if the device was never
+    /// equal with another one.
     pub(crate) fn take_in(
         &mut self,
         from: DeviceId,
         domain: DomainId,
         record: Record,
+        is_new: bool,
         now: UnixMillis,
     ) -> Result<Taken, Stop> {
-        if self.undoes(from, domain, &record)? {
+        if self.undoes(from, domain, &record)? || self.disbelieves(domain, &record, now)? {
             let undone = self.write_over(domain, &record.key, &record.version, now)?;
             return Ok(Taken { changed: undone, conflict: false, undone });
         }
+        let Some(record) = self.end_below_floor(from, domain, record, is_new, now)? else {
+            return Ok(Taken { changed: true, conflict: false, undone: false });
+        };
         let own = self.own(domain, &record.key)?;
         let Joined { changed, conflict } = self.join(domain, record, from, now)?;
         if let Some(own) = own {
@@ -465,8 +471,11 @@ impl<'t> Tx<'t> {
 
     /// Whether `version` deletes a child with its parent: whoever lost against
     /// it can be had back, and there is nothing to decide.
-    fn is_family_end(&self, domain: DomainId, version: &Version) -> bool {
-        version.deleted && version.stamp.device == DeviceId::NULL && self.rules.parent(domain).is_some()
+    pub(crate) fn is_family_end(&self, domain: DomainId, version: &Version) -> bool {
+        version.deleted
+            && version.stamp.device == DeviceId::NULL
+            && self.rules.parent(domain).is_some()
+            && Floor::that_made(version).is_none()
     }
 
     /// Makes `record` the version that stands.
@@ -539,6 +548,7 @@ impl<'t> Tx<'t> {
             // Nothing is lost when the same value was written twice.
             if !same {
                 let reason = reason.unwrap_or(match &old.item.version {
+                    old if !old.deleted && Floor::that_made(&version).is_some() => Reason::Floor,
                     old if !old.deleted && self.is_family_end(domain, &version) => Reason::ParentDeleted,
                     old if are_conflict(&version, old) => Reason::Conflict,
                     _ if version.deleted => Reason::Deleted,
@@ -720,7 +730,7 @@ impl Open {
         }
     }
 
-    fn subtract(&mut self, key: KeyHash, item: &[u8; 32]) {
+    pub(crate) fn subtract(&mut self, key: KeyHash, item: &[u8; 32]) {
         self.row.summary.remove(item);
         for place in places(key) {
             self.sums.entry(place).or_default().remove(item);

@@ -83,8 +83,9 @@ pub struct Arrival {
 /// Some changes of a domain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChangesPage {
-    /// Whether the place that was asked for is not in this store's past: what
-    /// follows is everything, and whatever it does not name is not there.
+    /// Whether the place that was asked for is not in this store's past, or is
+    /// from before a deletion that was forgotten: what follows is everything,
+    /// and whatever it does not name is not there.
     pub resync: bool,
     /// The changes, oldest first.
     pub changes: Vec<Arrival>,
@@ -98,7 +99,10 @@ impl StoreSnapshot {
     /// Up to `limit` changes of a domain after `since`, at least one if there
     /// is one and at most [`CHANGES_ROWS_MAX`].
     pub fn changes(&self, domain: DomainId, since: Token, limit: usize) -> Result<ChangesPage, ReadError> {
-        let known = since == Token::START || self.had(domain, since.epoch, since.seq)?;
+        // Whoever has not heard of a deletion that was forgotten has to begin again as well.
+        let forgotten = self.forgotten(domain)?;
+        let known =
+            since == Token::START || since.seq >= forgotten && self.had(domain, since.epoch, since.seq)?;
         let since = if known { since } else { Token::START };
         let mut page = ChangesPage { resync: !known, changes: Vec::new(), next: since, more: false };
         let Some(dom) = self.dom(domain)? else { return Ok(page) };
@@ -119,6 +123,10 @@ impl StoreSnapshot {
             page.next = token;
         }
         Ok(page)
+    }
+
+    fn forgotten(&self, domain: DomainId) -> Result<u64, ReadError> {
+        self.dom(domain)?.map_or(Ok(0), |dom| Ok(self.domain_row(dom)?.forgotten))
     }
 
     /// The place after every change of a domain so far.

@@ -188,7 +188,7 @@ impl Tx<'_> {
         key: &Key,
         tombstone: &Version,
     ) -> Result<Option<(u64, PastRow)>, ReadError> {
-        if !tombstone.deleted || tombstone.stamp.device != DeviceId::NULL {
+        if !self.is_family_end(domain, tombstone) {
             return Ok(None);
         }
         let past = self.readable_past(domain, key)?;

@@ -410,7 +410,7 @@ impl Tx<'_> {
                 continue;
             }
             for record in self.take_held(&held)? {
-                self.take_in(from, held.domain, record, now)?;
+                self.take_in(from, held.domain, record, false, now)?;
             }
             self.settle()?;
         }
@@ -474,7 +474,7 @@ impl Job<Decided> {
             }
             let mut changed = 0;
             for record in tx.take_held(&held)? {
-                changed += u64::from(tx.take_in(peer, domain, record, now)?.changed);
+                changed += u64::from(tx.take_in(peer, domain, record, false, now)?.changed);
             }
             tx.tables.lifted.insert(&Held::key(peer, domain), now.0)?;
             Ok(Decided { held, changed })
@@ -502,7 +502,7 @@ impl Job<Decided> {
                 if takes_away {
                     changed += u64::from(tx.reassert(domain, peer, record, now)?);
                 } else if may_bring {
-                    changed += u64::from(tx.take_in(peer, domain, record, now)?.changed);
+                    changed += u64::from(tx.take_in(peer, domain, record, false, now)?.changed);
                 }
             }
             Ok(Decided { held, changed })

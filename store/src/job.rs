@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::limits::VALUE_BYTES_MAX;
 use kinsync_protocol::record::{Key, Version};
-use kinsync_protocol::snapshot::Batch;
+use kinsync_protocol::snapshot::{Batch, FloorNews};
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
 use kinsync_protocol::value;
 use redb::ReadableTable;
@@ -268,6 +268,10 @@ impl Job<Applied> {
                     continue;
                 }
                 let before = tx.head(batch.domain)?;
+                if let Some(news) = batch.floor {
+                    tx.note_floor(from, batch.domain, news, now)?;
+                }
+                let is_new = batch.floor == Some(FloorNews::New);
                 for record in batch.records {
                     applied.received += 1;
                     if let Err(error) = record.check() {
@@ -275,7 +279,7 @@ impl Job<Applied> {
                         applied.refused += 1;
                         continue;
                     }
-                    let taken = tx.take_in(from, batch.domain, record, now)?;
+                    let taken = tx.take_in(from, batch.domain, record, is_new, now)?;
                     applied.undone += u64::from(taken.undone);
                     applied.changed += u64::from(taken.changed);
                     applied.conflicts += u64::from(taken.conflict);

@@ -20,6 +20,7 @@ mod disk;
 mod drafts;
 mod error;
 mod family;
+mod floor;
 mod guard;
 mod held;
 mod history;

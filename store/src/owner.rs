@@ -75,7 +75,7 @@ mod tests {
         let time = Hlc((NOW.0 + 86_400_000) << 16);
         let stamp = Stamp { time, device: LAPTOP };
         let record = Record::new(key(at), value.map(<[u8]>::to_vec), stamp, Ancestry::default());
-        Batch { domain: notes(), records: vec![record], cursor: None }
+        Batch { domain: notes(), records: vec![record], cursor: None, floor: None }
     }
 
     fn device_scoped(store: &Store) {

@@ -4,6 +4,7 @@
 //! the database does not verify its pages on every read, and a version that
 //! changed on disk must never be taken for one that somebody wrote.
 
+use kinsync_protocol::floor::Floor;
 use kinsync_protocol::hash;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash, ValueHash};
 use kinsync_protocol::limits::ANCESTRY_DEVICES_MAX;
@@ -39,15 +40,30 @@ pub(crate) struct DomainRow {
     pub(crate) waiting: u64,
     /// The revision of the rules that those marks follow; 0 for none.
     pub(crate) rules: u64,
+    pub(crate) floor: Floor,
+    /// The last position of the log at which a tombstone stood that was
+    /// forgotten.
+    pub(crate) forgotten: u64,
 }
 
 impl DomainRow {
     pub(crate) fn new(id: DomainId) -> Self {
-        Self { id, head: 0, live: 0, summary: Summary::EMPTY, past: 0, conflicts: 0, waiting: 0, rules: 0 }
+        Self {
+            id,
+            head: 0,
+            live: 0,
+            summary: Summary::EMPTY,
+            past: 0,
+            conflicts: 0,
+            waiting: 0,
+            rules: 0,
+            floor: Floor::NEVER,
+            forgotten: 0,
+        }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(104);
+        let mut bytes = Vec::with_capacity(128);
         bytes.extend_from_slice(&self.id.0);
         bytes.extend_from_slice(&self.head.to_be_bytes());
         bytes.extend_from_slice(&self.live.to_be_bytes());
@@ -56,6 +72,8 @@ impl DomainRow {
         bytes.extend_from_slice(&self.conflicts.to_be_bytes());
         bytes.extend_from_slice(&self.waiting.to_be_bytes());
         bytes.extend_from_slice(&self.rules.to_be_bytes());
+        bytes.extend_from_slice(&self.floor.0.to_be_bytes());
+        bytes.extend_from_slice(&self.forgotten.to_be_bytes());
         bytes
     }
 
@@ -70,6 +88,9 @@ impl DomainRow {
             conflicts: row.u64()?,
             waiting: row.u64()?,
             rules: row.u64()?,
+            // A row from before there were floors ends here.
+            floor: if row.is_at_end() { Floor::NEVER } else { Floor(row.u32()?) },
+            forgotten: if row.is_at_end() { 0 } else { row.u64()? },
         })
     }
 }
@@ -126,10 +147,13 @@ pub enum Reason {
     ParentDeleted,
     /// It lost a conflict that was decided since.
     Settled,
+    /// It came from a device that was away for longer than deletions are
+    /// remembered.
+    Floor,
 }
 
 impl Reason {
-    const ALL: [(u8, Self); 7] = [
+    const ALL: [(u8, Self); 8] = [
         (0, Self::Replaced),
         (1, Self::Deleted),
         (2, Self::Conflict),
@@ -137,6 +161,7 @@ impl Reason {
         (4, Self::Merged),
         (5, Self::Settled),
         (6, Self::Overruled),
+        (7, Self::Floor),
     ];
 
     /// Whether the version is listed as a conflict that is open.

@@ -6,6 +6,7 @@ mod convergence;
 mod damage;
 mod disk;
 mod family;
+mod floor;
 mod held;
 mod limits;
 mod model;

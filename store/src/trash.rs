@@ -31,6 +31,9 @@ pub struct Trashed {
     /// Whether it was deleted with the record that it belongs to, and comes
     /// back with it.
     pub with_parent: bool,
+    /// Whether nobody deleted it: a device brought it that was away for longer
+    /// than deletions are remembered.
+    pub in_limbo: bool,
     /// The last value that it had.
     pub last: Past,
 }
@@ -93,6 +96,7 @@ impl StoreSnapshot {
         Ok(row.map(|row| Trashed {
             key,
             with_parent: last.reason == Reason::ParentDeleted,
+            in_limbo: last.reason == Reason::Floor,
             deletion: row.item.version,
             received: row.received,
             from: row.item.from,

@@ -46,6 +46,24 @@ impl Tx<'_> {
         peer: DeviceId,
         domains: impl IntoIterator<Item = DomainId>,
     ) -> Result<bool, Stop> {
+        let view = self.view_of(peer)?;
+        // What is known of a device goes before its visit: the dead stay dead.
+        if view.standing(peer) == Standing::Stranger && self.memory.once.contains(&peer) {
+            return Ok(true);
+        }
+        Ok(domains.into_iter().all(|domain| view.may(peer, Action::SyncDomain(domain))))
+    }
+}
+
+impl Tx<'_> {
+    /// Whether a device is one of the same person, at this point of the order
+    /// of commits.
+    pub(crate) fn is_kin(&self, peer: DeviceId) -> Result<bool, Stop> {
+        Ok(self.view_of(peer)?.standing(peer) == Standing::Kin)
+    }
+
+    /// What is known of one device.
+    fn view_of(&self, peer: DeviceId) -> Result<View, Stop> {
         let row = match self.tables.trust.get(&peer.0)? {
             None => None,
             Some(row) => match decode(peer, row.value()) {
@@ -56,12 +74,7 @@ impl Tx<'_> {
                 row => Some(row?),
             },
         };
-        let view = View::from_rows(self.memory.device, row.map(|row| (peer, row)));
-        // What is known of a device goes before its visit: the dead stay dead.
-        if view.standing(peer) == Standing::Stranger && self.memory.once.contains(&peer) {
-            return Ok(true);
-        }
-        Ok(domains.into_iter().all(|domain| view.may(peer, Action::SyncDomain(domain))))
+        Ok(View::from_rows(self.memory.device, row.map(|row| (peer, row))))
     }
 }
 

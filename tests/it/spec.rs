@@ -6,6 +6,7 @@ use std::path::Path;
 use ed25519_dalek::SigningKey;
 use kinsync_protocol::card::Card;
 use kinsync_protocol::code::Code;
+use kinsync_protocol::floor::Floor;
 use kinsync_protocol::grants::{Grants, Why};
 use kinsync_protocol::hash::tagged;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
@@ -138,6 +139,7 @@ fn hello() -> String {
         head: 2,
         cursor: Some(HelloCursor { epoch: 5, seq: 40, after: None }),
         grants: Grants { write: false, delete: false, why: Why::Held, ..Grants::ALL },
+        floor: Floor::JOINED,
     };
     let domains = Bounded::truncating(vec![domain]);
     let hello = Hello { nonce: NONCE, compare: false, others: Grants::ALL, domains };

@@ -595,6 +595,10 @@ impl<D: Disk> Device<D> {
             Some(Done::Refused) if self.has(Planted::AnswersAfterRevocation) => true,
             Some(Done::Refused) => {
                 self.forget(peer);
+                // A session that was open is gone with it: it has to be tried again.
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.due = link.due.min(now);
+                }
                 false
             }
             Some(Done::Applied | Done::Wrote(_)) => {

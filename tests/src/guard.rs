@@ -273,7 +273,7 @@ impl World {
             for domain in domains() {
                 if self.disks[at].view().cursor(peer, domain).expect(READ).is_none() {
                     let cursor = Some(Cursor { epoch: 1, seq: 0, after: None });
-                    let batch = Batch { domain, records: Vec::new(), cursor };
+                    let batch = Batch { domain, records: Vec::new(), cursor, floor: None };
                     self.disks[at].store().apply(peer, vec![batch], UnixMillis(0)).expect(WRITE);
                 }
             }
@@ -292,7 +292,7 @@ impl World {
             let hash = |key: &Key| kinsync_protocol::item::key_hash(held.domain, key);
             let found = records.into_iter().flatten();
             let records = found.filter_map(|row| view.record(held.domain, hash(&row.key)).expect(READ));
-            let batch = Batch { domain: held.domain, records: records.collect(), cursor: None };
+            let batch = Batch { domain: held.domain, records: records.collect(), cursor: None, floor: None };
             let third = self.ids[DEVICES - at - from];
             let now = UnixMillis(self.now);
             self.disks[at].store().apply(third, vec![batch], now).expect(WRITE);

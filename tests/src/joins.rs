@@ -11,13 +11,13 @@ use fastrand::Rng;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::policy::{FieldPolicy, Policy};
 use kinsync_protocol::record::Key;
-use kinsync_protocol::session::{Outcome, Session};
-use kinsync_protocol::snapshot::{Batch, Snapshot};
+use kinsync_protocol::snapshot::Snapshot;
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_store::{Job, Rules};
 use serde_json::{Value, json};
 
 use crate::disk::{Disk, Done, Op, Place, Real, TrustOp};
+use crate::meeting::{Met, meet};
 use crate::planted::joins::Mistake;
 
 mod laws;
@@ -29,9 +29,6 @@ const DEVICES: usize = 3;
 
 /// Passes over all pairs within which devices are equal once nobody writes.
 const PASSES_MAX: usize = 6;
-
-/// Frames after which a session is a storm.
-const FRAMES_MAX: usize = 200;
 
 const READ: &str = "the store of a simulated device reads";
 
@@ -310,45 +307,15 @@ impl World {
         }
     }
 
-    fn apply(&mut self, at: usize, from: usize, batches: Vec<Batch>) {
-        if batches.is_empty() {
-            return;
-        }
-        let wall = self.wall(at);
-        self.disks[at].commit(Op::Apply { from: self.ids[from], batches, wall });
-    }
-
     /// A session that `a` opens with `b`, cut off after `frames` of each side.
-    /// What it came to, and how many frames each side sent.
-    fn sync(
-        &mut self,
-        a: usize,
-        b: usize,
-        frames: Option<usize>,
-    ) -> Result<Option<(Outcome, usize)>, String> {
-        let (id_a, id_b) = (self.ids[a], self.ids[b]);
-        let mut ours = Session::initiate(id_b, self.rng.u64(..), [self.rng.u8(..); 8], false);
-        let mut frame = ours.open(&*self.disks[a].view()).expect(READ);
-        let mut theirs = Session::respond(id_a, &frame).map_err(|fault| format!("{fault:?}"))?;
-        for sent in 1..=FRAMES_MAX {
-            let batches = theirs.take(frame, &*self.disks[b].view()).map_err(|error| error.to_string())?;
-            self.apply(b, a, batches);
-            let step = theirs.step(&*self.disks[b].view()).expect(READ);
-            self.apply(b, a, step.cursors);
-            if frames.is_some_and(|frames| sent >= frames) {
-                return Ok(None);
+    fn sync(&mut self, a: usize, b: usize, frames: Option<usize>) -> Result<Option<Met>, String> {
+        let walls: Vec<_> = (0..DEVICES).map(|at| self.wall(at)).collect();
+        let ids = &self.ids;
+        meet(&mut self.disks, ids, (a, b), frames, &mut self.rng, |disks, to, from, batches| {
+            if !batches.is_empty() {
+                disks[to].commit(Op::Apply { from: ids[from], batches, wall: walls[to] });
             }
-            let answer = step.frame.expect("a responder answers");
-            let batches = ours.take(answer, &*self.disks[a].view()).map_err(|error| error.to_string())?;
-            self.apply(a, b, batches);
-            let step = ours.step(&*self.disks[a].view()).expect(READ);
-            self.apply(a, b, step.cursors);
-            match step.frame {
-                Some(next) => frame = next,
-                None => return Ok(Some((ours.outcome(), sent))),
-            }
-        }
-        Err(format!("a session of {FRAMES_MAX} round trips"))
+        })
     }
 
     fn heads(&self) -> Vec<u64> {
@@ -364,9 +331,10 @@ impl World {
             let mut quiet = true;
             for (a, b) in [(0, 1), (1, 2), (2, 0)] {
                 self.now += 1_000;
-                let (outcome, sent) = self.sync(a, b, None)?.expect("a session that is not cut off");
-                equal &= outcome.domains.iter().all(|domain| domain.complete && domain.equal_at.is_some());
-                quiet &= sent == 1;
+                let met = self.sync(a, b, None)?.expect("a session that is not cut off");
+                equal &=
+                    met.outcomes.0.domains.iter().all(|domain| domain.complete && domain.equal_at.is_some());
+                quiet &= met.frames == 1;
             }
             if equal && quiet && heads == self.heads() {
                 break;

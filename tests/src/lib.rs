@@ -3,14 +3,17 @@
 pub mod campaign;
 pub mod device;
 pub mod disk;
+pub mod floors;
 pub mod fuzz;
 pub mod guard;
 pub mod joins;
 #[cfg(target_os = "linux")]
 pub mod lan;
 pub mod laws;
+pub(crate) mod meeting;
 pub mod model;
 pub mod net;
+pub mod past;
 pub mod plan;
 pub mod planted;
 pub mod trace;

@@ -4,15 +4,16 @@
 //! devices hold. Everything that a store has to keep in step is derived from
 //! one map of items, at the price of scans.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
+use kinsync_protocol::floor::Floor;
 use kinsync_protocol::grants::Grants;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item::{item_hash, key_hash};
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::rights::Rights;
-use kinsync_protocol::snapshot::{Batch, Cursor, Epoch, Item, Root, Snapshot};
+use kinsync_protocol::snapshot::{Batch, Cursor, Epoch, FloorNews, Item, Root, Snapshot};
 use kinsync_protocol::stamp::{Ancestry, HybridClock, Stamp, UnixMillis};
 use kinsync_protocol::sums::{Range, Summary};
 
@@ -42,6 +43,8 @@ pub struct Model {
     pub epoch: Epoch,
     /// What others may do; a device that is not in it may do everything.
     pub rights: BTreeMap<DeviceId, Rights>,
+    /// Where it was equal with another device.
+    pub joined: BTreeSet<DomainId>,
 }
 
 /// A domain in memory.
@@ -76,6 +79,7 @@ impl Model {
             history: BTreeMap::new(),
             epoch,
             rights: BTreeMap::new(),
+            joined: BTreeSet::new(),
         }
     }
 
@@ -92,7 +96,11 @@ impl Model {
 
     /// Applies what `from` sent.
     pub fn apply(&mut self, from: DeviceId, batches: Vec<Batch>, wall: UnixMillis) {
-        for Batch { domain, records, cursor } in batches {
+        for Batch { domain, records, cursor, floor } in batches {
+            // Nothing is ever forgotten here: see `crate::floors` for that.
+            if let Some(FloorNews::Equal { .. }) = floor {
+                self.joined.insert(domain);
+            }
             for record in records {
                 self.clock.follow(record.version.stamp.time, wall);
                 if self.undoes(from, domain, &record) {
@@ -239,6 +247,10 @@ impl Snapshot for Model {
 
     fn other_grants(&self, peer: DeviceId) -> Grants {
         self.rights.get(&peer).unwrap_or(&Rights::ALL).others()
+    }
+
+    fn floor(&self, domain: DomainId) -> Result<Floor, Infallible> {
+        Ok(if self.joined.contains(&domain) { Floor::JOINED } else { Floor::NEVER })
     }
 
     fn root(&self, domain: DomainId) -> Result<Root, Infallible> {

@@ -5,6 +5,7 @@
 //! None of them is in product code: they live in the simulated device, in its
 //! store in memory, and in what it shows of that store to a session.
 
+pub mod floors;
 pub mod guard;
 pub mod joins;
 pub(crate) mod sabotage;

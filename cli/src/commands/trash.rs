@@ -15,8 +15,8 @@ use crate::reach::Class;
 /// Lists the trash, brings a record back or empties it.
 pub(crate) async fn run(run: &Run, args: Trash) -> Result<()> {
     match args.action {
-        None => list(run, None).await,
-        Some(TrashAction::List { domain }) => list(run, domain).await,
+        None => list(run, None, false).await,
+        Some(TrashAction::List { domain, limbo }) => list(run, domain, limbo).await,
         Some(TrashAction::Restore { domain, id }) => {
             let node = run.reach(Class::Local).await?;
             run.out.result(&node.ask(TrashRestore { domain, id }).await?)?;
@@ -39,12 +39,12 @@ pub(crate) async fn run(run: &Run, args: Trash) -> Result<()> {
     }
 }
 
-async fn list(run: &Run, domain: Option<String>) -> Result<()> {
+async fn list(run: &Run, domain: Option<String>, limbo: bool) -> Result<()> {
     let node = run.reach(Class::Local).await?;
     let mut after = None;
     loop {
         let page = node.ask(Ask { domain: domain.clone(), after }).await?;
-        for row in &page.rows {
+        for row in page.rows.iter().filter(|row| row.limbo || !limbo) {
             run.out.row(row)?;
         }
         after = page.next;
@@ -90,6 +90,7 @@ impl Text for TrashRow {
         // first, the parent's deletion or it.
         let why = match self.from.as_deref() {
             _ if self.with_parent => "  with its parent".to_owned(),
+            _ if self.limbo => "  from a device long away".to_owned(),
             Some(from) => format!("  by {}", shorten(&clean(from), 12)),
             None => String::new(),
         };

@@ -182,6 +182,8 @@ fn settings_are_read_and_changed_by_name() {
     guard-records = 50
     # Hold changes that delete more of a domain than this percentage; 0: never.
     guard-percent = 20
+    # Forget deletions, and what they deleted, after so many days; 0: never.
+    tombstone-days = 0
     # How much the log says: error, warn, info, debug or trace.
     log = info
     ");
@@ -191,7 +193,7 @@ fn settings_are_read_and_changed_by_name() {
     --- stderr
     There is no setting called "nmae".
     The settings are: name, port, listen, mdns, quic, sync, interval, guard-records,
-    guard-percent, log. [unknown-setting]
+    guard-percent, tombstone-days, log. [unknown-setting]
     "#);
     assert_snapshot!(device.run(["config", "edit"]).all(), @r"
     exit 2

@@ -2,9 +2,13 @@
 //! back.
 
 use insta::assert_snapshot;
+use kinsync::{Control, Home};
+use kinsync_tests::past;
+use kinsync_tests::wait::until;
 
 use crate::device::Device;
 use crate::network::paired;
+use crate::node::{Node, pair};
 
 /// D9: what was deleted can be listed and comes back as an ordinary edit.
 #[test]
@@ -118,4 +122,53 @@ fn what_a_device_brought_is_taken_back() {
     assert_eq!(laptop.run(&["get", "prompts", "new"]).code, 1);
     assert_eq!(desktop.run(&["undo", "--received-from", "laptop", "--since", "soon"]).code, 2);
     assert_eq!(desktop.run(&["undo", "--received-from", "nobody"]).code, 4);
+}
+
+/// Brings records of 200 days ago into the store of a device that is down.
+fn long_ago(node: &Node, records: &[(&str, Option<&str>)]) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let control = Control::open(&Home::under(node.device().home())).await.expect("nobody else has it");
+        for (id, value) in records {
+            past::bring(control.storage().store(), "prompts", id, *value, 200, control.clock().wall().0);
+        }
+    });
+}
+
+/// D12: deletions are remembered for ever, or for as long as a person says; then
+/// a device that was away for longer brings nothing back by itself.
+#[test]
+fn deletions_are_remembered_for_as_long_as_is_set() {
+    let (mut desktop, mut laptop) = (Node::on_loopback("desktop"), Node::on_loopback("laptop"));
+    pair(&desktop, &laptop, Some(desktop.address()));
+    desktop.put("prompts", "a", "{}");
+    laptop.wait_until_equal(1);
+    laptop.down();
+    desktop.down();
+    long_ago(&desktop, &[("deleted", None)]);
+    long_ago(&laptop, &[("stale", Some("{}"))]);
+    desktop.up();
+    let remembers = |node: &Node| node.run(&["history", "prompts", "deleted"]).code == 0;
+    assert!(remembers(&desktop), "for ever, unless somebody says otherwise");
+    assert_snapshot!(desktop.run(&["config", "set", "tombstone-days", "89"]).stderr, @r#"
+    tombstone-days cannot be "89": it must be a number of days from 90 to 36500, or
+    0 for never.
+    tombstone-days: Forget deletions, and what they deleted, after so many days; 0:
+    never. [bad-setting]
+    "#);
+    assert_eq!(desktop.run(&["config", "set", "tombstone-days", "90"]).code, 0);
+    let tablet = Node::on_loopback("tablet");
+    pair(&desktop, &tablet, Some(desktop.address()));
+    until("the deletion is forgotten", || (!remembers(&desktop)).then_some(()));
+
+    assert_eq!(laptop.run(&["get", "prompts", "stale"]).code, 0);
+    laptop.up();
+    let lives = |node: &Node| node.run(&["get", "prompts", "stale"]).code == 0;
+    until("it is set aside", || (!lives(&laptop)).then_some(()));
+    for node in [&desktop, &laptop] {
+        let trash = node.device().print(["trash", "list", "--limbo"]);
+        assert!(trash.contains("prompts/stale  from a device long away"), "{trash}");
+    }
+    assert_eq!(laptop.run(&["trash", "restore", "prompts", "stale"]).code, 0);
+    until("it is back everywhere", || (lives(&desktop) && lives(&tablet)).then_some(()));
 }

@@ -2,8 +2,14 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
+use kinsync_protocol::limits::LIMBO_DAYS;
+
 use super::{Config, LogLevel, SyncMode, clean_name};
 use crate::failure::{Failure, Kind};
+
+/// The shortest time for which deletions can be remembered: what a device
+/// brings that was away for longer is kept in limbo for as long as that.
+const TOMBSTONE_DAYS_MIN: u32 = LIMBO_DAYS;
 
 /// One setting.
 #[derive(Clone, Copy)]
@@ -84,7 +90,7 @@ pub(super) fn plain(value: &toml::Value) -> String {
 }
 
 /// Every setting, in the order in which people are shown them.
-pub const SETTINGS: [Setting; 10] = [
+pub const SETTINGS: [Setting; 11] = [
     Setting {
         key: "name",
         about: "What this device calls itself to others.",
@@ -196,6 +202,21 @@ pub const SETTINGS: [Setting; 10] = [
         get: |config| config.guard.percent.to_string(),
         set: |config, value| {
             config.guard.percent = number(value, 0..=100, "a number from 0 to 100; 0 for never")?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "tombstone-days",
+        about: "Forget deletions, and what they deleted, after so many days; 0: never.",
+        restart: false,
+        form: Form::Bare,
+        get: |config| config.tombstone_days.to_string(),
+        set: |config, value| {
+            let expected = "a number of days from 90 to 36500, or 0 for never";
+            config.tombstone_days = match value {
+                "0" => 0,
+                days => number(days, TOMBSTONE_DAYS_MIN..=36_500, expected)?,
+            };
             Ok(())
         },
     },

@@ -221,7 +221,7 @@ impl Control {
             for past in snapshot.history(domain, &key)? {
                 let kind = match past.reason {
                     Reason::Replaced | Reason::Merged => HistoryKind::Replaced,
-                    Reason::Deleted | Reason::ParentDeleted => HistoryKind::Deleted,
+                    Reason::Deleted | Reason::ParentDeleted | Reason::Floor => HistoryKind::Deleted,
                     Reason::Conflict | Reason::Overruled | Reason::Settled => HistoryKind::LostConflict,
                 };
                 versions.push((past.version, kind, Some(past.number), past.bytes));

@@ -54,6 +54,7 @@ impl Control {
                 deleted: Moment(trashed.received.0),
                 from: trashed.from.map(|device| self.shared.names.of(device)),
                 with_parent: trashed.with_parent,
+                limbo: trashed.in_limbo,
                 version: version_name(trashed.last.version.stamp),
             }));
         }

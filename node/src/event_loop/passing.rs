@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kinsync_protocol::floor::Floor;
 use kinsync_protocol::grants::Why;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::session::{Outcome, Session};
@@ -50,6 +51,8 @@ pub(super) struct Passing {
     failures: BTreeMap<DeviceId, Failure>,
     /// What each device and this one do not share.
     pub(super) limits: Limits,
+    /// The floor that each domain was last raised to in this run.
+    pub(super) floors: BTreeMap<DomainId, Floor>,
 }
 
 impl Passing {
@@ -306,6 +309,7 @@ impl EventLoop {
             self.note_limits(device, &outcome);
             self.state.handle_equal(device, &heads(&outcome), now);
             self.note_equal(device);
+            self.raise_floors(device, &outcome);
         }
         self.answer_sync(device, answer, answered.response);
     }
@@ -353,6 +357,7 @@ impl EventLoop {
             Ok(outcome) if end == PassEnd::Equal => {
                 self.state.handle_equal(device, &heads(outcome), now);
                 self.note_equal(device);
+                self.raise_floors(device, outcome);
             }
             Ok(outcome) => self.state.handle_reached(device, &heads(outcome)),
             Err(_) => {}

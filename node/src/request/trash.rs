@@ -44,6 +44,9 @@ pub struct TrashRow {
     /// Whether it was deleted with the record that it belongs to, and comes
     /// back with it.
     pub with_parent: bool,
+    /// Whether nobody deleted it: a device brought it that was away for longer
+    /// than deletions are remembered (`tombstone-days`), so it was set aside.
+    pub limbo: bool,
     /// The last version that had a value.
     pub version: String,
 }

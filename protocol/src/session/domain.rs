@@ -6,11 +6,12 @@ use super::log::{Known, Log};
 use super::repair::Repair;
 use super::{DomainOutcome, Role, Room, SessionError, moves};
 use crate::fault::PeerFault;
+use crate::floor::Floor;
 use crate::grants::Grants;
 use crate::id::{DeviceId, DomainId, KeyHash};
 use crate::item::key_hash;
 use crate::limits::{OPEN_RANGES_MAX, REPAIR_ROUNDS_MAX};
-use crate::snapshot::{Batch, Cursor, Root, Snapshot};
+use crate::snapshot::{Batch, Cursor, FloorNews, Root, Snapshot};
 use crate::sums::{Nonce, RootPrint, root_print};
 use crate::wire::frame::{ByteArray16, Done, Head, HelloDomain, Part};
 
@@ -22,6 +23,14 @@ pub(super) struct Domain {
     pub(super) ours: Grants,
     /// What the other one grants this device.
     theirs: Grants,
+    /// The own floor, as the other side was told.
+    pub(super) floor: Floor,
+    their_floor: Floor,
+    /// What the other side's Hello says of floors, until it is taken in.
+    higher_floor: Option<FloorNews>,
+    /// The root in that Hello, to compare once more when what may be forgotten
+    /// is.
+    announced: Option<Done>,
     /// Whether the other side has announced its state.
     pub(super) met: bool,
     /// The position of the own log when the session opened.
@@ -77,6 +86,10 @@ impl Domain {
             id,
             ours,
             theirs: Grants::ALL,
+            floor: Floor::NEVER,
+            their_floor: Floor::NEVER,
+            higher_floor: None,
+            announced: None,
             met: false,
             opened_at: 0,
             own_records: 0,
@@ -160,7 +173,8 @@ impl Domain {
         let root = snapshot.root(self.id)?;
         let print = root_print(nonce, &root.summary);
         self.met = true;
-        self.theirs = theirs.grants;
+        (self.theirs, self.their_floor) = (theirs.grants, theirs.floor);
+        self.floor = snapshot.floor(self.id)?;
         (self.own_records, self.their_records) = (root.live, theirs.live);
         if self.compares() && *theirs.print == print {
             let cursor = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
@@ -194,6 +208,14 @@ impl Domain {
             }
             Some(_) | None => root.summary.items,
         };
+        if let Some(Cursor { epoch, seq, after: None }) = cursor
+            && self.their_floor > self.floor
+            && !self.is_limited()
+            && snapshot.had(self.id, epoch, seq)?
+        {
+            self.higher_floor = Some(FloorNews::Higher { floor: self.their_floor, known: seq });
+            self.announced = Some(Done { print: theirs.print, epoch: theirs.epoch, head: theirs.head });
+        }
         let end = Cursor { epoch: root.epoch, seq: root.head, after: None };
         if self.is_limited() && (root.head == 0 || cursor.as_ref() == Some(&end)) {
             self.status = Status::Limited { told: true };
@@ -212,8 +234,8 @@ impl Domain {
         snapshot: &S,
     ) -> Result<(), S::Error> {
         let print = ByteArray16::new(root_print(nonce, &Default::default()));
-        let (items, live, epoch, head, cursor) = (0, 0, 0, 0, None);
-        let nothing = HelloDomain { domain: self.id, print, items, live, epoch, head, cursor, grants };
+        let (items, live, epoch, head, cursor, floor) = (0, 0, 0, 0, None, Floor::NEVER);
+        let nothing = HelloDomain { domain: self.id, print, items, live, epoch, head, cursor, grants, floor };
         self.meet(nothing, peer, nonce, snapshot)
     }
 
@@ -271,7 +293,15 @@ impl Domain {
         if part.records.is_empty() && cursor.is_none() {
             return Ok(None);
         }
-        Ok(Some(Batch { domain: self.id, records: part.records, cursor }))
+        let floor = (self.their_floor == Floor::NEVER).then_some(FloorNews::New);
+        Ok(Some(Batch { domain: self.id, records: part.records, cursor, floor }))
+    }
+
+    /// What the other side's Hello said of floors, once: to be taken in before
+    /// the own state is told.
+    pub(super) fn higher_floor(&mut self) -> Option<Batch> {
+        let floor = Some(self.higher_floor.take()?);
+        Some(Batch { domain: self.id, records: Vec::new(), cursor: None, floor })
     }
 
     /// Whether the other side may say all this: both know what is granted.
@@ -298,22 +328,25 @@ impl Domain {
     }
 
     /// Compares roots if the other side has nothing more to send, and decides
-    /// what follows. Gives the cursor that equality brings.
+    /// what follows. Gives what equality brings: a cursor and a floor.
     pub(super) fn judge<S: Snapshot>(
         &mut self,
         role: Role,
         peer: DeviceId,
         nonce: Nonce,
         snapshot: &S,
-    ) -> Result<Option<Cursor>, S::Error> {
+    ) -> Result<Option<Batch>, S::Error> {
+        if self.status == Status::Open
+            && let Some(announced) = self.announced.take()
+        {
+            self.settle_if_equal(&announced, &snapshot.root(self.id)?, nonce);
+        }
         if self.status == Status::Open
             && let Some(done) = self.their_done.take()
         {
             let root = snapshot.root(self.id)?;
-            let print = root_print(nonce, &root.summary);
-            if self.compares() && done.root_print() == print {
-                self.settle(print, root.head, Cursor { epoch: done.epoch, seq: done.head, after: None });
-            } else if self.is_idle() && !self.log.go_on(root.head) {
+            let equal = self.settle_if_equal(&done, &root, nonce);
+            if !equal && self.is_idle() && !self.log.go_on(root.head) {
                 if self.is_limited() {
                     self.end_limited();
                 } else if role == Role::Initiator {
@@ -326,13 +359,25 @@ impl Domain {
                 }
             }
         }
-        match &mut self.status {
-            Status::Equal { cursor, .. } => match cursor.take().filter(|_| self.ours.write) {
-                Some(cursor) if moves(snapshot, peer, self.id, &cursor)? => Ok(Some(cursor)),
-                _ => Ok(None),
-            },
-            Status::Limited { .. } | Status::Open | Status::GivenUp => Ok(None),
+        let Status::Equal { cursor, .. } = &mut self.status else { return Ok(None) };
+        let Some(cursor) = cursor.take().filter(|_| self.ours.write) else { return Ok(None) };
+        let moved = moves(snapshot, peer, self.id, &cursor)?;
+        let rises = !self.is_limited() && self.floor < self.their_floor.max(Floor::JOINED);
+        let cursor = moved.then_some(cursor);
+        let floor = rises.then_some(FloorNews::Equal { floor: self.their_floor });
+        let news = moved || rises;
+        Ok(news.then(|| Batch { domain: self.id, records: Vec::new(), cursor, floor }))
+    }
+
+    /// Settles the domain if the other side has the own root. Whether it did.
+    fn settle_if_equal(&mut self, theirs: &Done, own: &Root, nonce: Nonce) -> bool {
+        let print = root_print(nonce, &own.summary);
+        let equal = self.compares() && theirs.root_print() == print;
+        if equal {
+            let cursor = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
+            self.settle(print, own.head, cursor);
         }
+        equal
     }
 
     /// Both sides have nothing more to say. The side that sends is done when

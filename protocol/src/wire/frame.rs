@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use super::{Bounded, DecodeError, decode, encode, positional};
+use crate::floor::Floor;
 use crate::grants::Grants;
 use crate::id::{DeviceId, DomainId, KeyHash, ValueHash};
 use crate::limits::{
@@ -112,6 +113,8 @@ positional! {
         /// What the sender grants the receiver. Without reading, the state
         /// above is that of a domain with no items.
         pub grants: Grants,
+        /// The sender's floor.
+        pub floor: Floor,
     }
 }
 

@@ -18,7 +18,7 @@ fn from_laptop(number: u64) -> Batch {
     let stamp = Stamp { time: Hlc(Hlc::at(NOW).0 + number), device: LAPTOP };
     let record = Record::new(key(&format!("k{number}")), Some(vec![1]), stamp, Ancestry::default());
     let cursor = Some(Cursor { epoch: 1, seq: number, after: None });
-    Batch { domain: notes(), records: vec![record], cursor }
+    Batch { domain: notes(), records: vec![record], cursor, floor: None }
 }
 
 /// Writers that come at once share commits, and each gets its own answer.

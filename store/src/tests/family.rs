@@ -54,7 +54,12 @@ fn all(store: &Store, domain: DomainId) -> Batch {
     let snapshot = store.snapshot().unwrap();
     let items = snapshot.log(domain, 0, usize::MAX).unwrap();
     let record = |key: Key| snapshot.record(domain, item::key_hash(domain, &key)).unwrap().unwrap();
-    Batch { domain, records: items.into_iter().map(|item| record(item.key)).collect(), cursor: None }
+    Batch {
+        domain,
+        records: items.into_iter().map(|item| record(item.key)).collect(),
+        cursor: None,
+        floor: None,
+    }
 }
 
 fn send(from: &Store, to: &Store, domains: &[DomainId], now: UnixMillis) {

@@ -199,6 +199,7 @@ fn the_first_sync_is_exempt() {
         domain: notes(),
         records: records.to_vec(),
         cursor: all.cursor.clone().filter(|_| last),
+        floor: None,
     };
     let (first, second) = all.records.split_at(60);
     assert_eq!(apply(&copy, 1, half(first, false)).changed, 60);
@@ -216,6 +217,7 @@ fn changes_are_counted_over_a_session() {
         domain: notes(),
         records: all.records[rows].to_vec(),
         cursor: None,
+        floor: None,
     };
     assert_eq!(apply(&pair.phone, 1, frame(0..40)).changed, 40);
     assert_eq!(apply(&pair.phone, 1, frame(40..60)).changed, 0, "60 in all");
@@ -248,7 +250,7 @@ fn pushes_do_not_get_around_the_guard() {
     let all = pair.news();
     let mut held = false;
     for records in all.records.chunks(10) {
-        let push = Batch { domain: notes(), records: records.to_vec(), cursor: None };
+        let push = Batch { domain: notes(), records: records.to_vec(), cursor: None, floor: None };
         let applied = pair.phone.apply(LAPTOP, vec![push], later(2)).unwrap();
         held |= !applied.held.is_empty();
     }
@@ -305,7 +307,12 @@ fn batch_of(store: &Store, domain: DomainId) -> Batch {
         snapshot.record(domain, hash).unwrap().unwrap()
     };
     let records = snapshot.log(domain, 0, usize::MAX).unwrap().into_iter().map(record).collect();
-    Batch { domain, records, cursor: Some(Cursor { epoch: root.epoch, seq: root.head, after: None }) }
+    Batch {
+        domain,
+        records,
+        cursor: Some(Cursor { epoch: root.epoch, seq: root.head, after: None }),
+        floor: None,
+    }
 }
 
 fn chat_library() -> ([tempfile::TempDir; 2], Store, Store) {
@@ -403,7 +410,7 @@ fn an_accepted_change_lets_the_rest_of_it_in() {
     let pair = Pair::with(300);
     pair.delete(0..200);
     let all = pair.news();
-    let push = Batch { domain: notes(), records: all.records[..60].to_vec(), cursor: None };
+    let push = Batch { domain: notes(), records: all.records[..60].to_vec(), cursor: None, floor: None };
     pair.phone.apply(LAPTOP, vec![push], later(2)).unwrap();
     accept(&pair.phone, pair.one().number).unwrap();
     assert_eq!(pair.phone.snapshot().unwrap().lifted(LAPTOP).unwrap(), [notes()]);
@@ -458,7 +465,7 @@ fn what_is_let_go_keeps_to_the_rights_of_that_moment() {
     for n in 0..60 {
         pair.phone.delete(notes_domain(), key(&format!("n{n:03}")), later(3)).unwrap();
     }
-    let other = Batch { domain: DomainId::of("other"), records: Vec::new(), cursor: None };
+    let other = Batch { domain: DomainId::of("other"), records: Vec::new(), cursor: None, floor: None };
     apply(&pair.phone, 2, other.clone());
     assert_eq!((pair.live(), pair.held().len()), (40, 1));
     pair.phone.write(Job::allow(LAPTOP, Rights::ALL)).unwrap();
@@ -501,7 +508,11 @@ fn what_is_held_has_limits() {
     large.records = all.records[..60].to_vec();
     apply(&pair.phone, 1, large);
     for record in &all.records[60..] {
-        apply(&pair.phone, 1, Batch { domain: notes(), records: vec![record.clone()], cursor: None });
+        apply(
+            &pair.phone,
+            1,
+            Batch { domain: notes(), records: vec![record.clone()], cursor: None, floor: None },
+        );
     }
     let held = pair.one();
     assert_eq!((held.records, held.bytes, held.beyond), (60 + records, HELD_BYTES_MAX, 1));

@@ -72,7 +72,7 @@ fn domains_end_at_4096() {
 
     let stamp = Stamp { time: Hlc::at(NOW), device: LAPTOP };
     let record = Record::new(key("z"), Some(vec![1]), stamp, Ancestry::default());
-    let batch = |domain| Batch { domain, records: vec![record.clone()], cursor: None };
+    let batch = |domain| Batch { domain, records: vec![record.clone()], cursor: None, floor: None };
     let batches = vec![batch(domain(DOMAINS_MAX)), batch(domain(7))];
     let applied = store.apply(LAPTOP, batches, NOW).unwrap();
     assert_eq!((applied.changed, applied.left_out), (1, [domain(DOMAINS_MAX)].into()));
@@ -110,7 +110,7 @@ fn nothing_follows_the_last_stamp() {
     let store = open(folder.path(), PHONE);
     let stamp = Stamp { time: Hlc::MAX, device: LAPTOP };
     let record = Record::new(key("x"), Some(vec![1]), stamp, Ancestry::default());
-    let batch = Batch { domain: notes(), records: vec![record], cursor: None };
+    let batch = Batch { domain: notes(), records: vec![record], cursor: None, floor: None };
     store.apply(LAPTOP, vec![batch], NOW).unwrap();
     assert_eq!(store.put(notes(), key("x"), vec![2], NOW), Err(WriteError::NoLaterStamp));
     let many = vec![(key("w"), vec![1]), (key("x"), vec![2])];
@@ -128,7 +128,7 @@ fn a_contradictory_record_is_refused() {
     let good = Record::new(key("good"), Some(vec![1]), stamp, Ancestry::default());
     let mut bad = Record::new(key("bad"), Some(vec![1]), stamp, Ancestry::default());
     bad.value = Some(vec![2]);
-    let batch = Batch { domain: notes(), records: vec![bad, good], cursor: None };
+    let batch = Batch { domain: notes(), records: vec![bad, good], cursor: None, floor: None };
     let applied = store.apply(LAPTOP, vec![batch], NOW).unwrap();
     assert_eq!((applied.received, applied.changed, applied.refused), (2, 1, 1));
     assert_eq!(get(&store, "bad"), None);
@@ -182,7 +182,7 @@ fn conflicts_go_with_the_versions_they_are_about() {
         let now = later(u64::from(n) * 2 * crate::PAST_MILLIS);
         let stamp = Stamp { time: Hlc::at(now), device };
         let record = Record::new(key("x"), Some(vec![n]), stamp, Ancestry::default());
-        let batch = Batch { domain: notes(), records: vec![record], cursor: None };
+        let batch = Batch { domain: notes(), records: vec![record], cursor: None, floor: None };
         store.apply(LAPTOP, vec![batch], now).unwrap();
     }
     assert_eq!(store.snapshot().unwrap().counts().unwrap()[0].conflicts, PAST_VERSIONS as u64);

@@ -96,10 +96,12 @@ proptest! {
                 },
                 Step::Apply(laptop, records) => {
                     let peer = if laptop { LAPTOP } else { DESKTOP };
-                    let cursor = Cursor { epoch: 9, seq: at as u64, after: None };
+                    let cursor = Some(Cursor { epoch: 9, seq: at as u64, after: None });
                     let records: Vec<_> =
                         records.into_iter().map(|(k, time, value)| record(peer, k, time, value)).collect();
-                    let batch = Batch { domain: notes(), records: records.clone(), cursor: Some(cursor.clone()) };
+                    let news = records.clone();
+                    let batch =
+                        Batch { domain: notes(), records: news, cursor: cursor.clone(), floor: None };
                     let applied = store.apply(peer, vec![batch], now).unwrap();
                     let mut changed = 0;
                     for Record { key, version, value } in records {
@@ -110,7 +112,7 @@ proptest! {
                     }
                     prop_assert_eq!(applied.changed, changed);
                     let stored = store.snapshot().unwrap().cursor(peer, notes()).unwrap();
-                    prop_assert_eq!(stored, Some(cursor));
+                    prop_assert_eq!(stored, cursor);
                 }
                 Step::Reopen => {
                     drop(store);

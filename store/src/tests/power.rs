@@ -16,7 +16,7 @@ fn from_laptop(seq: u64, first_copy: bool) -> Batch {
     let name = key(&format!("l{:03}", seq - seq % 5));
     let record = Record::new(name.clone(), Some(seq.to_be_bytes().to_vec()), stamp, Ancestry::default());
     let cursor = Cursor { epoch: 1, seq, after: first_copy.then_some(name) };
-    Batch { domain: notes(), records: vec![record], cursor: Some(cursor) }
+    Batch { domain: notes(), records: vec![record], cursor: Some(cursor), floor: None }
 }
 
 /// S3 F17: acknowledged writes survive, and no cursor is ahead of the records

@@ -114,7 +114,7 @@ fn some_domains_are_granted_by_name_only_or_not_at_all() {
     assert_eq!(granted(&laptop), Grants::none(Why::OptIn));
     assert_eq!(laptop.snapshot().unwrap().limited_domains(PHONE), [notes()]);
     assert_eq!(laptop.snapshot().unwrap().other_grants(PHONE), Grants::ALL);
-    let batch = || Batch { domain: notes(), records: Vec::new(), cursor: None };
+    let batch = || Batch { domain: notes(), records: Vec::new(), cursor: None, floor: None };
     assert_eq!(laptop.apply(PHONE, vec![batch()], NOW), Err(WriteError::NotGranted { peer: PHONE }));
     allow(&laptop, PHONE, Rights { also: ["notes".to_owned()].into(), ..Rights::ALL });
     assert_eq!(granted(&laptop), Grants::ALL);

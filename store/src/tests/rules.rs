@@ -53,7 +53,9 @@ fn theirs(name: &str, stored: Vec<u8>) -> Record {
 }
 
 fn receive(store: &Store, records: Vec<Record>) {
-    store.apply(LAPTOP, vec![Batch { domain: notes(), records, cursor: None }], later(6)).unwrap();
+    store
+        .apply(LAPTOP, vec![Batch { domain: notes(), records, cursor: None, floor: None }], later(6))
+        .unwrap();
 }
 
 fn of_schema(schema: u32, body: &[u8]) -> Vec<u8> {

@@ -142,7 +142,7 @@ fn an_undo_does_what_was_counted_before() {
             let items = snapshot.items(domain, Range::ALL, None, 99).unwrap();
             let hashes = items.iter().map(|item| kinsync_protocol::item::key_hash(domain, &item.key));
             let records = hashes.map(|hash| snapshot.record(domain, hash).unwrap().unwrap()).collect();
-            to.apply(from.device(), vec![Batch { domain, records, cursor: None }], at).unwrap();
+            to.apply(from.device(), vec![Batch { domain, records, cursor: None, floor: None }], at).unwrap();
         }
     };
     for chat in ["a", "b"] {

@@ -115,6 +115,7 @@ pub(crate) fn batch(store: &Store, after: u64) -> Batch {
         domain: notes(),
         records,
         cursor: Some(Cursor { epoch: root.epoch, seq: root.head, after: None }),
+        floor: None,
     }
 }
 

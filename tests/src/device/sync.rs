@@ -242,7 +242,7 @@ impl<D: Disk> Device<D> {
         let moves = follows || self.has(Planted::PushMovesCursor);
         let cursor = moves.then_some(Cursor { epoch, seq, after: None });
         let then = Waiting::Pushed { peer: mail.from, number: mail.number, in_order: follows };
-        self.apply_then(mail.from, vec![Batch { domain, records, cursor }], then, now, out);
+        self.apply_then(mail.from, vec![Batch { domain, records, cursor, floor: None }], then, now, out);
     }
 
     pub(super) fn pushed(&mut self, peer: usize, number: u64, in_order: bool, out: &mut Out) {
@@ -304,7 +304,7 @@ impl<D: Disk> Device<D> {
         for part in forced.parts {
             let domain = talk.session.outcome().domains.get(usize::from(part.domain)).map(|one| one.domain);
             let cursor = part.delta.map(|delta| delta.to);
-            batches.extend(domain.map(|domain| Batch { domain, records: Vec::new(), cursor }));
+            batches.extend(domain.map(|domain| Batch { domain, records: Vec::new(), cursor, floor: None }));
         }
         Ok(batches)
     }

@@ -24,6 +24,7 @@ pub(crate) fn split(planted: Planted, op: Op) -> Vec<Op> {
             domain: batch.domain,
             records: if records { Vec::new() } else { batch.records.clone() },
             cursor: if records { batch.cursor.clone() } else { None },
+            floor: batch.floor.filter(|_| records),
         };
         batches.iter().map(part).collect()
     };
@@ -31,10 +32,10 @@ pub(crate) fn split(planted: Planted, op: Op) -> Vec<Op> {
         vec![apply(without(&batches, true)), apply(without(&batches, false))]
     } else if planted == Planted::HalfBatch {
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        for Batch { domain, mut records, cursor } in batches {
+        for Batch { domain, mut records, cursor, floor } in batches {
             let rest = records.split_off(records.len() / 2);
-            first.push(Batch { domain, records, cursor });
-            second.push(Batch { domain, records: rest, cursor: None });
+            first.push(Batch { domain, records, cursor, floor });
+            second.push(Batch { domain, records: rest, cursor: None, floor: None });
         }
         vec![apply(first), apply(second)]
     } else {

@@ -26,7 +26,7 @@ async fn disagreement(control: &Control) {
     let stamp = Stamp { time: Hlc(1 << 40), device: phone };
     let key = Key::new("one").expect("a key");
     let record = Record::new(key, Some(b"a longer text".to_vec()), stamp, Default::default());
-    let batch = Batch { domain: DomainId::of("stories"), records: vec![record], cursor: None };
+    let batch = Batch { domain: DomainId::of("stories"), records: vec![record], cursor: None, floor: None };
     control.storage().write(Job::apply(phone, vec![batch], control.now())).await.expect("applied");
 }
 

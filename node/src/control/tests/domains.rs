@@ -39,6 +39,7 @@ async fn store_as(control: &Control, domain: &str, id: &str, schema: u32, body: 
         domain: DomainId::of(domain),
         records: vec![record],
         cursor: None,
+        floor: None,
     };
     peers::pair(control, other, "phone", kinsync_protocol::trust::Role::Kin).await;
     control.storage().write(Job::apply(other, vec![batch], control.now())).await.expect("applied");

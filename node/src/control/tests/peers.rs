@@ -33,7 +33,7 @@ pub(super) async fn pair(control: &Control, device: DeviceId, label: &str, role:
 
 /// What a peer delivers: nothing new, in a domain.
 fn delivery() -> Vec<Batch> {
-    vec![Batch { domain: DomainId::of("settings"), records: Vec::new(), cursor: None }]
+    vec![Batch { domain: DomainId::of("settings"), records: Vec::new(), cursor: None, floor: None }]
 }
 
 async fn view(control: &Control) -> View {

@@ -4,6 +4,7 @@ use assert_matches::assert_matches;
 use proptest::prelude::*;
 
 use super::*;
+use crate::floor::Floor;
 
 const LAPTOP: DeviceId = DeviceId([1; 32]);
 const PHONE: DeviceId = DeviceId([2; 32]);
@@ -38,12 +39,13 @@ fn a_hello_keeps_its_bytes() {
         head: 4,
         cursor: Some(HelloCursor { epoch: 8, seq: 9, after: None }),
         grants: Grants { write: false, delete: false, ..Grants::ALL },
+        floor: Floor(20_777),
     };
     let domains = Bounded::truncating(vec![domain]);
     let hello = Hello { nonce: [0; 8], compare: false, others: Grants::ALL, domains };
     let frame = Frame { session: 1, hello: Some(hello), parts: vec![] };
     let bytes = Request::Exchange(frame.clone()).encode();
-    let body = format!("8850{}50{}02010304830809f609", "05".repeat(16), "06".repeat(16));
+    let body = format!("8950{}50{}02010304830809f609195129", "05".repeat(16), "06".repeat(16));
     assert_eq!(hex(&bytes), format!("0184018084{}f40781{body}80", "88".to_string() + &"00".repeat(8)));
     assert_eq!(Request::decode(&bytes), Ok(Request::Exchange(frame)));
 }
