@@ -18,6 +18,8 @@
 //! | `arrivals` | | `t` | when each record since the last call became visible |
 //! | `again` | | | one more pass with the other end, to its end |
 //! | `pair` | `addr` | | pairs with the other end, without a pass if `manual` |
+//! | `where` | | `addr` | how the node is reached by those who know it |
+//! | `reach` | `addr` | | learns where a device is, and connects |
 //! | `meet` | `count limit_s` | | waits until so many devices are connected |
 //! | `large` | `i bytes` | | writes one record of that size |
 //! | `renew` | | | gives the device a new key, known to nobody |
@@ -44,11 +46,11 @@ use tokio::time::timeout;
 
 mod record;
 
-/// Records in one call of `fill`.
+/// Records in one call of `put_many`.
 const BATCH: u64 = 500;
 
-/// Calls of `fill` under way.
-const BATCHES_AT_ONCE: usize = 4;
+/// Calls of `put_many` under way: as many as one commit takes.
+const BATCHES_AT_ONCE: usize = 8;
 
 /// How long one pass may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -104,6 +106,11 @@ async fn answer(library: &mut Option<Library>, op: &str, request: &Value) -> Res
         }
         "pair" => {
             library.pair(&request["addr"]).await?;
+            Ok(json!({}))
+        }
+        "where" => library.place().await,
+        "reach" => {
+            library.reach(&request["addr"]).await?;
             Ok(json!({}))
         }
         "meet" => {
@@ -339,6 +346,32 @@ impl Library {
         }));
     }
 
+    /// The device and where it listens.
+    async fn place(&self) -> Result<Value> {
+        let address = self.control().status().await?.me.listening.into_iter().next();
+        let address = address.context("no address to listen on")?;
+        Ok(json!({ "addr": { "id": self.control.device().to_string(), "address": address } }))
+    }
+
+    /// Tells the node where a device is that another one introduces, and waits
+    /// until both are equal.
+    async fn reach(&mut self, addr: &Value) -> Result<()> {
+        let text = |key: &str| addr[key].as_str().with_context(|| format!("`{key}` is missing"));
+        let (id, address) = (text("id")?, text("address")?);
+        let mut events = self.control().subscribe();
+        let introduced = async {
+            while !self.control().peers().await?.peers.iter().any(|peer| peer.id == id) {
+                events.next().await;
+            }
+            anyhow::Ok(())
+        };
+        timeout(LIMIT, introduced).await.context("nobody introduced it")??;
+        self.control().add_peer_address(id, address).await?;
+        self.go(Some(id.to_owned()));
+        self.wait(0, LIMIT).await?;
+        Ok(())
+    }
+
     /// Waits until `count` devices are connected.
     async fn meet(&self, count: u64, limit: Duration) -> Result<()> {
         let mut events = self.control().subscribe();
@@ -355,7 +388,8 @@ impl Library {
     }
 
     async fn large(&self, i: u64, bytes: usize) -> Result<()> {
-        let value: String = (0..).map(|part| record::record(i, part)).take(bytes / 300).collect();
+        let text: String = (0..).map(|part| record::record(i, part)).take(bytes / 300).collect();
+        let value = json!({ "order": format!("{i:07}"), "text": text }).to_string();
         self.control.put(DOMAIN, &record::id(i), value.into_bytes()).await?;
         Ok(())
     }

@@ -35,6 +35,14 @@ pub(crate) fn measure(program: &Path, dir: &Path, report: &mut Report) -> Result
         }
         devices.push(peer);
     }
+    // Nobody announces itself here: each hears from the bench where the others are.
+    let mut places = Vec::new();
+    for peer in &mut devices {
+        for place in places.iter().skip(1) {
+            peer.call("reach", json!({ "addr": place }))?;
+        }
+        places.push(peer.call("where", json!({}))?["addr"].clone());
+    }
     for peer in &mut devices {
         peer.call("meet", json!({ "count": DEVICES - 1, "limit_s": 60 }))?;
     }
