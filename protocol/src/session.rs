@@ -331,9 +331,9 @@ impl Session {
     fn hello<S: Snapshot>(&mut self, snapshot: &S) -> Result<Hello, SessionError<S::Error>> {
         let mut domains = Vec::with_capacity(self.domains.len());
         for domain in &mut self.domains {
-            domain.opened_at = snapshot.root(domain.id).map_err(SessionError::Store)?.head;
-            domain.floor = snapshot.floor(domain.id).map_err(SessionError::Store)?;
-            let root = domain.shown(snapshot).map_err(SessionError::Store)?;
+            let own = snapshot.root(domain.id).map_err(SessionError::Store)?;
+            (domain.opened_at, domain.floor) = (own.head, own.floor);
+            let root = domain.shown(own);
             let cursor = match domain.ours.write {
                 true => snapshot.cursor(self.peer, domain.id).map_err(SessionError::Store)?,
                 false => None,

@@ -35,6 +35,8 @@ pub struct Root {
     pub epoch: Epoch,
     /// The last position of the arrival log; 0 when it is empty.
     pub head: u64,
+    /// How far back deletions are remembered.
+    pub floor: Floor,
 }
 
 /// A record without its value.
@@ -79,12 +81,6 @@ pub trait Snapshot {
 
     /// The root of a domain; all zero for one that holds nothing.
     fn root(&self, domain: DomainId) -> Result<Root, Self::Error>;
-
-    /// The floor of a domain.
-    fn floor(&self, domain: DomainId) -> Result<Floor, Self::Error> {
-        let _ = domain;
-        Ok(Floor::NEVER)
-    }
 
     /// How far this device has taken in `peer`'s log.
     fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, Self::Error>;

@@ -7,7 +7,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kinsync_protocol::floor::Floor;
 use kinsync_protocol::grants::Grants;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item;
@@ -173,12 +172,8 @@ impl Snapshot for StoreSnapshot {
             live: row.live,
             epoch: epoch.map_or(0, |(_, epoch)| epoch.value()),
             head: row.head,
+            floor: row.floor,
         })
-    }
-
-    fn floor(&self, domain: DomainId) -> Result<Floor, ReadError> {
-        let Some(dom) = self.dom(domain)? else { return Ok(Floor::NEVER) };
-        Ok(self.domain_row(dom)?.floor)
     }
 
     fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, ReadError> {

@@ -249,16 +249,13 @@ impl Snapshot for Model {
         self.rights.get(&peer).unwrap_or(&Rights::ALL).others()
     }
 
-    fn floor(&self, domain: DomainId) -> Result<Floor, Infallible> {
-        Ok(if self.joined.contains(&domain) { Floor::JOINED } else { Floor::NEVER })
-    }
-
     fn root(&self, domain: DomainId) -> Result<Root, Infallible> {
+        let floor = if self.joined.contains(&domain) { Floor::JOINED } else { Floor::NEVER };
         let Some(rows) = self.domains.get(&domain) else {
-            return Ok(Root::default());
+            return Ok(Root { floor, ..Root::default() });
         };
         let epoch = rows.epochs.values().next_back().copied().unwrap_or_default();
-        Ok(Root { summary: rows.summary, live: rows.live, epoch, head: rows.head })
+        Ok(Root { summary: rows.summary, live: rows.live, epoch, head: rows.head, floor })
     }
 
     fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, Infallible> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use kinsync_protocol::floor::Floor;
 use kinsync_protocol::grants::{Grants, Why};
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::{Key, Record};
@@ -73,10 +72,6 @@ impl Snapshot for Shared<'_> {
 
     fn root(&self, domain: DomainId) -> Result<Root, ReadError> {
         self.within(domain, |snapshot| snapshot.root(domain))
-    }
-
-    fn floor(&self, domain: DomainId) -> Result<Floor, ReadError> {
-        self.within(domain, |snapshot| snapshot.floor(domain))
     }
 
     fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, ReadError> {

@@ -158,8 +158,8 @@ impl Domain {
     }
 
     /// The own state as the other side may see it.
-    pub(super) fn shown<S: Snapshot>(&self, snapshot: &S) -> Result<Root, S::Error> {
-        if self.ours.read { snapshot.root(self.id) } else { Ok(Root::default()) }
+    pub(super) fn shown(&self, own: Root) -> Root {
+        if self.ours.read { own } else { Root::default() }
     }
 
     /// Compares the other side's announcement with the own state.
@@ -174,7 +174,7 @@ impl Domain {
         let print = root_print(nonce, &root.summary);
         self.met = true;
         (self.theirs, self.their_floor) = (theirs.grants, theirs.floor);
-        self.floor = snapshot.floor(self.id)?;
+        self.floor = root.floor;
         (self.own_records, self.their_records) = (root.live, theirs.live);
         if self.compares() && *theirs.print == print {
             let cursor = Cursor { epoch: theirs.epoch, seq: theirs.head, after: None };
@@ -439,7 +439,7 @@ impl Domain {
         if let Status::Limited { told } = &mut self.status {
             *told = true;
         }
-        let root = self.shown(snapshot)?;
+        let root = self.shown(snapshot.root(self.id)?);
         let print = root_print(nonce, &root.summary);
         (self.told, self.said) = (Some(print), true);
         part.done = Some(Done { print: ByteArray16::new(print), epoch: root.epoch, head: root.head });

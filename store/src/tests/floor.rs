@@ -26,7 +26,7 @@ fn raise(store: &Store, now: UnixMillis) -> u64 {
 }
 
 fn floor(store: &Store) -> Floor {
-    store.read(|view| view.floor(notes())).unwrap()
+    store.read(|view| view.root(notes())).unwrap().floor
 }
 
 fn tell(store: &Store, news: FloorNews, now: UnixMillis) {

@@ -1,6 +1,5 @@
 //! What a session sees of a store: the truth, unless a mistake is planted.
 
-use kinsync_protocol::floor::Floor;
 use kinsync_protocol::grants::Grants;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::{Key, Record};
@@ -58,10 +57,6 @@ impl<S: Snapshot> Snapshot for View<'_, S> {
             root.summary.sum = [0; 4];
         }
         Ok(root)
-    }
-
-    fn floor(&self, domain: DomainId) -> Result<Floor, S::Error> {
-        self.inner.floor(domain)
     }
 
     fn cursor(&self, peer: DeviceId, domain: DomainId) -> Result<Option<Cursor>, S::Error> {
