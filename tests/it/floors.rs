@@ -2,6 +2,7 @@
 
 use kinsync_tests::floors::run;
 use kinsync_tests::planted::floors::Mistake;
+use kinsync_tests::seeds::{each, find};
 
 /// Worlds that the gate runs; scripts/sim runs others.
 const SEEDS: u64 = 20;
@@ -14,21 +15,11 @@ const BUDGET: u64 = 40;
 /// new device's old library is taken in whole.
 #[test]
 fn what_is_forgotten_stays_gone() {
-    let number = |name: &str| std::env::var(format!("KINSYNC_SIM_{name}")).ok()?.parse::<u64>().ok();
-    let (first, count) = (number("SEED").unwrap_or(0), number("WORLDS").unwrap_or(SEEDS));
-    for seed in first..first.saturating_add(count) {
-        if let Err(text) = run(seed, None) {
-            panic!("seed {seed}: {text}");
-        }
-    }
+    each(0..SEEDS, |seed| run(seed, None));
 }
 
 /// The laws are graded: they find every mistake in forgetting.
 #[test]
 fn every_mistake_in_forgetting_is_found() {
-    for mistake in Mistake::ALL {
-        let found = (0..BUDGET).find_map(|seed| Some((seed, run(seed, Some(mistake)).err()?)));
-        println!("{mistake:?}: {found:?}");
-        assert!(found.is_some(), "{mistake:?} is not found in {BUDGET} worlds");
-    }
+    find(&Mistake::ALL, BUDGET, |seed, mistake| run(seed, Some(mistake)));
 }

@@ -2,6 +2,7 @@
 
 use kinsync_tests::guard::run;
 use kinsync_tests::planted::guard::Mistake;
+use kinsync_tests::seeds::{each, find};
 
 /// Worlds that the gate runs; scripts/sim runs others.
 const SEEDS: u64 = 16;
@@ -15,21 +16,11 @@ const BUDGET: u64 = 16;
 /// first sync asks nobody; nothing that was held is lost.
 #[test]
 fn mass_changes_wait_in_every_world() {
-    let number = |name: &str| std::env::var(format!("KINSYNC_SIM_{name}")).ok()?.parse::<u64>().ok();
-    let (first, count) = (number("SEED").unwrap_or(0), number("WORLDS").unwrap_or(SEEDS));
-    for seed in first..first.saturating_add(count) {
-        if let Err(text) = run(seed, None) {
-            panic!("seed {seed}: {text}");
-        }
-    }
+    each(0..SEEDS, |seed| run(seed, None));
 }
 
 /// The laws are graded: they find every mistake in a guard.
 #[test]
 fn every_mistake_in_a_guard_is_found() {
-    for mistake in Mistake::ALL {
-        let found = (0..BUDGET).find_map(|seed| Some((seed, run(seed, Some(mistake)).err()?)));
-        println!("{mistake:?}: {found:?}");
-        assert!(found.is_some(), "{mistake:?} is not found in {BUDGET} worlds");
-    }
+    find(&Mistake::ALL, BUDGET, |seed, mistake| run(seed, Some(mistake)));
 }

@@ -2,6 +2,7 @@
 
 use kinsync_tests::joins::run;
 use kinsync_tests::planted::joins::Mistake;
+use kinsync_tests::seeds::{each, find};
 
 /// Worlds that the gate runs; scripts/sim runs others.
 const SEEDS: u64 = 30;
@@ -14,21 +15,11 @@ const BUDGET: u64 = 30;
 /// there, nothing is lost without a trace, and no child outlives its parent.
 #[test]
 fn what_is_written_apart_is_joined_alike() {
-    let number = |name: &str| std::env::var(format!("KINSYNC_SIM_{name}")).ok()?.parse::<u64>().ok();
-    let (first, count) = (number("SEED").unwrap_or(0), number("WORLDS").unwrap_or(SEEDS));
-    for seed in first..first.saturating_add(count) {
-        if let Err(text) = run(seed, None) {
-            panic!("seed {seed}: {text}");
-        }
-    }
+    each(0..SEEDS, |seed| run(seed, None));
 }
 
 /// The laws are graded: they find every mistake in a join.
 #[test]
 fn every_mistake_in_a_join_is_found() {
-    for mistake in Mistake::ALL {
-        let found = (0..BUDGET).find_map(|seed| Some((seed, run(seed, Some(mistake)).err()?)));
-        println!("{mistake:?}: {found:?}");
-        assert!(found.is_some(), "{mistake:?} is not found in {BUDGET} worlds");
-    }
+    find(&Mistake::ALL, BUDGET, |seed, mistake| run(seed, Some(mistake)));
 }

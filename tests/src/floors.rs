@@ -13,9 +13,9 @@ use kinsync_protocol::snapshot::{Batch, FloorNews};
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_store::{Job, Reason};
 
-use crate::disk::{Disk, Done, Op, Real, TrustOp};
-use crate::meeting::{Met, meet};
+use crate::disk::{Disk, Done, Op, Real};
 use crate::planted::floors::Mistake;
+use crate::small::{Met, READ, START, WRITE, hold_the_same, meet, paired};
 
 /// The devices of a world. One of them is away for long, another one joins
 /// late.
@@ -33,12 +33,6 @@ const DAY: u64 = 86_400_000;
 
 /// Passes over all pairs within which devices are equal once nobody writes.
 const PASSES_MAX: usize = 8;
-
-const READ: &str = "the store of a simulated device reads";
-const WRITE: &str = "the store of a simulated device writes";
-
-/// When simulated time begins: the first of January 2026.
-const START: u64 = 1_767_225_600_000;
 
 fn notes() -> DomainId {
     DomainId::of("notes")
@@ -73,14 +67,7 @@ struct World {
 impl World {
     fn new(seed: u64, mistake: Option<Mistake>) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let ids: Vec<_> = (1..=DEVICES).map(|n| DeviceId([u8::try_from(n).unwrap_or(0); 32])).collect();
-        let mut disks: Vec<Real> =
-            ids.iter().map(|id| Real::create(*id, rng.u64(1..), false, None)).collect();
-        for (at, disk) in disks.iter_mut().enumerate() {
-            for other in ids.iter().filter(|other| **other != ids[at]) {
-                disk.trust(&TrustOp::Pair(*other));
-            }
-        }
+        let (ids, disks) = paired(DEVICES, &mut rng);
         let mut forgetful: Vec<bool> = (0..DEVICES).map(|_| rng.bool()).collect();
         forgetful[0] = true;
         Self {
@@ -162,8 +149,7 @@ impl World {
         }
     }
 
-    /// Puts back what the device was at its last backup, unless that is so old
-    /// that nothing about it is promised.
+    /// Puts back what the device was at its last backup.
     fn restore(&mut self, at: usize) {
         if let Some(backup) = self.backup.clone() {
             self.disks[at].restore(&backup);
@@ -303,9 +289,7 @@ impl Laws {
 
     fn settled(&self, disks: &[Real]) -> Result<(), String> {
         let (first, others) = disks.split_first().ok_or("a world without devices")?;
-        for disk in disks {
-            disk.check()?;
-        }
+        hold_the_same(disks, &[notes()])?;
         let contents = first.contents(notes());
         if let Some(other) = others.iter().find(|other| other.contents(notes()) != contents) {
             return Err(format!("devices differ: {contents:?} {:?}", other.contents(notes())));

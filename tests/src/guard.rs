@@ -17,8 +17,9 @@ use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_store::{Held, Job, Rules};
 
-use crate::disk::{Disk, Real, TrustOp};
+use crate::disk::{Disk, Real};
 use crate::planted::guard::Mistake;
+use crate::small::{READ, START, WRITE, paired};
 
 mod laws;
 
@@ -43,12 +44,6 @@ const STUBBORN: usize = 2;
 
 /// Frames after which a session is a storm.
 const FRAMES_MAX: usize = 200;
-
-const READ: &str = "the store of a simulated device reads";
-const WRITE: &str = "the store of a simulated device writes";
-
-/// When simulated time begins: the first of January 2026.
-const START: u64 = 1_767_225_600_000;
 
 /// A guard that holds nothing.
 const OFF: Guard = Guard { records: 0, percent: 0 };
@@ -113,16 +108,11 @@ struct World {
 impl World {
     fn new(seed: u64, mistake: Option<Mistake>) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let ids: Vec<_> = (1..=DEVICES).map(|n| DeviceId([u8::try_from(n).unwrap_or(0); 32])).collect();
-        let mut disks: Vec<Real> =
-            ids.iter().map(|id| Real::create(*id, rng.u64(1..), false, None)).collect();
+        let (ids, mut disks) = paired(DEVICES, &mut rng);
         let turn = Rules { parent: Some(chats()), ..Rules::default() };
         let rules =
             BTreeMap::from([(notes(), Rules::default()), (chats(), Rules::default()), (turns(), turn)]);
-        for (at, disk) in disks.iter_mut().enumerate() {
-            for other in ids.iter().filter(|other| **other != ids[at]) {
-                disk.trust(&TrustOp::Pair(*other));
-            }
+        for disk in &mut disks {
             disk.declare(rules.clone());
             disk.guard(guard());
         }

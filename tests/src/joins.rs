@@ -16,9 +16,9 @@ use kinsync_protocol::stamp::UnixMillis;
 use kinsync_store::{Job, Rules};
 use serde_json::{Value, json};
 
-use crate::disk::{Disk, Done, Op, Place, Real, TrustOp};
-use crate::meeting::{Met, meet};
+use crate::disk::{Disk, Done, Op, Place, Real};
 use crate::planted::joins::Mistake;
+use crate::small::{Met, READ, START, meet, paired};
 
 mod laws;
 
@@ -29,11 +29,6 @@ const DEVICES: usize = 3;
 
 /// Passes over all pairs within which devices are equal once nobody writes.
 const PASSES_MAX: usize = 6;
-
-const READ: &str = "the store of a simulated device reads";
-
-/// When simulated time begins: the first of January 2026.
-const START: u64 = 1_767_225_600_000;
 
 /// Notes are joined field by field.
 pub(crate) fn notes() -> DomainId {
@@ -119,15 +114,10 @@ struct World {
 impl World {
     fn new(seed: u64, mistake: Option<Mistake>) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let ids: Vec<_> = (1..=DEVICES).map(|n| DeviceId([u8::try_from(n).unwrap_or(0); 32])).collect();
-        let mut disks: Vec<Real> =
-            ids.iter().map(|id| Real::create(*id, rng.u64(1..), false, None)).collect();
+        let (ids, mut disks) = paired(DEVICES, &mut rng);
         // One device may not have heard yet what domains are.
         let old = Some(rng.usize(..DEVICES)).filter(|_| mistake.is_none() && rng.u8(..4) == 0);
         for (at, disk) in disks.iter_mut().enumerate() {
-            for other in ids.iter().filter(|other| **other != ids[at]) {
-                disk.trust(&TrustOp::Pair(*other));
-            }
             match old {
                 Some(old) if old == at => disk.declare(old_rules(&mut rng)),
                 _ => disk.declare(rules(mistake)),

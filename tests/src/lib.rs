@@ -10,12 +10,13 @@ pub mod joins;
 #[cfg(target_os = "linux")]
 pub mod lan;
 pub mod laws;
-pub(crate) mod meeting;
 pub mod model;
 pub mod net;
 pub mod past;
 pub mod plan;
 pub mod planted;
+pub mod seeds;
+pub(crate) mod small;
 pub mod trace;
 pub mod wait;
 pub mod world;

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinsync_protocol::family;
-use kinsync_protocol::id::{DeviceId, DomainId, ValueHash};
+use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::{Key, Version};
 use kinsync_protocol::snapshot::Snapshot;
-use kinsync_protocol::stamp::Stamp;
 use kinsync_store::{Held, HeldRecord, PAST_VERSIONS};
 
-use super::{LIMIT, READ, chats, domains, turns};
+use super::{LIMIT, chats, domains, turns};
 use crate::disk::{Contents, Disk, Place, Real};
+use crate::small::{READ, hold_the_same};
 
 /// What one device changed on another one without a question, since their last
 /// session began.
@@ -166,20 +166,8 @@ impl Laws {
     }
 
     pub(super) fn settled(&self, disks: &[Real]) -> Result<(), String> {
-        let (first, others) = disks.split_first().ok_or("a world without devices")?;
-        for disk in disks {
-            disk.check()?;
-        }
-        for domain in domains() {
-            let contents = first.contents(domain);
-            for other in others {
-                let theirs = other.contents(domain);
-                let mut keys = contents.keys().chain(theirs.keys());
-                if let Some(key) = keys.find(|key| said(contents.get(key)) != said(theirs.get(key))) {
-                    return Err(format!("{key} differs: {:?} {:?}", contents.get(key), theirs.get(key)));
-                }
-            }
-        }
+        let first = disks.first().ok_or("a world without devices")?;
+        hold_the_same(disks, &domains())?;
         for (place, version) in &self.refused {
             if first.version(place).as_ref() == Some(version) {
                 return Err(format!("{} was refused and stands: {version:?}", place.1));
@@ -224,12 +212,6 @@ fn changes(disk: &Real, domain: DomainId, before: &Contents, after: &Contents) -
         }
     }
     (deletions, replacements)
-}
-
-/// What devices that are equal hold alike; the ends of children may come from
-/// different parents.
-fn said(stands: Option<&(Version, Option<Vec<u8>>)>) -> Option<(Stamp, bool, ValueHash)> {
-    stands.map(|(version, _)| (version.stamp, version.deleted, version.value))
 }
 
 fn shown(domain: DomainId) -> &'static str {

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinsync_protocol::family;
-use kinsync_protocol::id::ValueHash;
 use kinsync_protocol::record::{Key, Version};
-use kinsync_protocol::stamp::Stamp;
 use kinsync_store::PAST_VERSIONS;
 use serde_json::Value;
 
-use super::{READ, chats, domains, drafts, notes, turns};
+use super::{chats, domains, drafts, notes, turns};
 use crate::disk::{Disk, Place, Real};
+use crate::small::{READ, hold_the_same};
 
 /// What one write changed in a note.
 #[derive(Clone, Debug, Default)]
@@ -56,20 +55,8 @@ impl Laws {
     }
 
     pub(crate) fn settled(&self, disks: &[Real]) -> Result<(), String> {
-        let (first, others) = disks.split_first().ok_or("a world without devices")?;
-        for disk in disks {
-            disk.check()?;
-        }
-        for domain in domains() {
-            let contents = first.contents(domain);
-            for other in others {
-                let theirs = other.contents(domain);
-                let mut keys = contents.keys().chain(theirs.keys());
-                if let Some(key) = keys.find(|key| said(contents.get(key)) != said(theirs.get(key))) {
-                    return Err(format!("{key} differs: {:?} {:?}", contents.get(key), theirs.get(key)));
-                }
-            }
-        }
+        let first = disks.first().ok_or("a world without devices")?;
+        hold_the_same(disks, &domains())?;
         self.nothing_is_lost(disks)?;
         if !self.mixed {
             no_child_is_left(first)?;
@@ -120,13 +107,6 @@ impl Laws {
         }
         Ok(())
     }
-}
-
-/// What devices that are equal hold alike. Where a parent took two versions
-/// with it that did not know each other, their ends come from one of them each.
-fn said(stands: Option<&(Version, Option<Vec<u8>>)>) -> Option<(Stamp, bool, ValueHash, Option<&[u8]>)> {
-    let (version, value) = stands?;
-    Some((version.stamp, version.deleted, version.value, value.as_deref()))
 }
 
 fn no_child_is_left(disk: &Real) -> Result<(), String> {
