@@ -409,6 +409,9 @@ impl<'t> Tx<'t> {
             let undone = self.write_over(domain, &record.key, &record.version, now)?;
             return Ok(Taken { changed: undone, conflict: false, undone });
         }
+        if self.keep_child(domain, &record, now)? {
+            return Ok(Taken { changed: true, conflict: false, undone: true });
+        }
         let Some(record) = self.end_below_floor(from, domain, record, is_new, now)? else {
             return Ok(Taken { changed: true, conflict: false, undone: false });
         };

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use kinsync_protocol::family;
 use kinsync_protocol::grants::{Grants, Why};
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::{Key, Record, Version};
@@ -64,6 +65,54 @@ impl Tx<'_> {
         }
         let stands = self.item(domain, &record.key)?;
         Ok(stands.is_some_and(|own| !own.item.version.deleted && own.item.version < *version))
+    }
+
+    /// Keeps a child that `record` ends with its parent, where that parent
+    /// lives here and there is a device that may not delete: it may have been
+    /// the one that deleted the parent, on a device that lets it. Whether it
+    /// did. If the parent's end arrives after all, the child ends with it.
+    pub(crate) fn keep_child(
+        &mut self,
+        domain: DomainId,
+        record: &Record,
+        now: UnixMillis,
+    ) -> Result<bool, Stop> {
+        if !self.is_family_end(domain, &record.version) || !self.is_anybody_kept_from_deleting()? {
+            return Ok(false);
+        }
+        let Some(parents) = self.rules.parent(domain) else { return Ok(false) };
+        let Some(parent) = family::parent_key(&record.key) else { return Ok(false) };
+        if self.item(parents, &parent)?.is_none_or(|parent| parent.item.version.deleted) {
+            return Ok(false);
+        }
+        let Some(own) = self.item(domain, &record.key)? else { return Ok(false) };
+        let standing = &own.item.version;
+        if standing.deleted || *standing > record.version {
+            return Ok(false);
+        }
+        if !family::is_end_of(&record.version, standing) {
+            return Ok(self.write_over(domain, &record.key, &record.version, now)?);
+        }
+        let version = family::revived(&record.version, standing);
+        if version <= record.version {
+            return Ok(false);
+        }
+        let value = self.value(domain, &record.key)?;
+        self.memory.clock.follow(version.stamp.time, now);
+        self.replace(domain, Some(own), Record { key: record.key.clone(), version, value }, None, now)?;
+        Ok(true)
+    }
+
+    fn is_anybody_kept_from_deleting(&self) -> Result<bool, ReadError> {
+        for row in self.tables.rights.iter()? {
+            let (peer, row) = row?;
+            // In doubt it may have been kept from it.
+            let rights = open_row(peer.value(), row.value()).and_then(|row| Rights::decode(row).ok());
+            if rights.is_none_or(|rights| !rights.delete) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Writes the value that stands once more, as a version that knows

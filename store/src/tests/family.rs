@@ -6,6 +6,7 @@ use assert_matches::assert_matches;
 use kinsync_protocol::id::DomainId;
 use kinsync_protocol::item;
 use kinsync_protocol::record::Key;
+use kinsync_protocol::rights::Rights;
 use kinsync_protocol::snapshot::{Batch, Snapshot};
 use kinsync_protocol::stamp::UnixMillis;
 use proptest::prelude::*;
@@ -215,6 +216,53 @@ fn a_new_parent_of_an_old_name_has_none_of_its_children() {
     assert_eq!(read(&phone, messages(), "c/1"), None);
 }
 
+/// D16: a device that lets the phone delete nothing keeps a chat whole that
+/// the phone deleted on a third device, in whatever order that reaches it.
+#[test]
+fn children_stay_where_the_end_of_their_parent_is_not_granted() {
+    let orders = [
+        [chats(), messages(), variants()],
+        [variants(), messages(), chats()],
+        [messages(), chats(), variants()],
+    ];
+    for (there, back) in orders.iter().flat_map(|there| orders.iter().map(move |back| (there, back))) {
+        let disks = [created(PHONE), created(LAPTOP), created(DESKTOP)];
+        let [phone, laptop, desktop] = [home(&disks[0]), home(&disks[1]), home(&disks[2])];
+        library(&phone);
+        for store in [&laptop, &desktop] {
+            send(&phone, store, &FAMILY.map(DomainId::of), NOW);
+        }
+        write(&desktop, messages(), "c/1", "edited where it ends", later(1));
+        let no_delete = Rights { delete: false, ..Rights::ALL };
+        laptop.write(Job::allow(PHONE, no_delete)).unwrap();
+        phone.delete(chats(), key("c"), later(5)).unwrap();
+        send(&phone, &desktop, &[chats()], later(6));
+        assert_eq!(read(&desktop, messages(), "c/2"), None, "there the phone may delete");
+        let mut rounds = 0;
+        while roots(&laptop) != roots(&desktop) {
+            there.iter().for_each(|domain| send(&desktop, &laptop, &[*domain], later(7)));
+            back.iter().for_each(|domain| send(&laptop, &desktop, &[*domain], later(8)));
+            rounds += 1;
+            assert!(rounds < 6, "they do not come to an end");
+        }
+        for store in [&laptop, &desktop] {
+            assert_eq!(read(store, chats(), "c").as_deref(), Some("a chat"));
+            assert!(read(store, messages(), "c/1").is_some());
+            assert_eq!(read(store, messages(), "c/2").as_deref(), Some("hi"));
+            assert_eq!(read(store, variants(), "c/1/a").as_deref(), Some("hullo"));
+            assert_sound(store);
+        }
+        // Whoever may delete the chat still ends all of it.
+        desktop.delete(chats(), key("c"), later(20)).unwrap();
+        while roots(&laptop) != roots(&desktop) {
+            there.iter().for_each(|domain| send(&desktop, &laptop, &[*domain], later(21)));
+            back.iter().for_each(|domain| send(&laptop, &desktop, &[*domain], later(22)));
+        }
+        assert_eq!(read(&laptop, messages(), "c/2"), None);
+        assert_eq!(read(&laptop, variants(), "c/1/a"), None);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(usize, usize, u8),
@@ -250,10 +298,19 @@ proptest! {
     /// P18 P23: whatever three devices do to parents and children, and in
     /// whatever order their domains travel, they end equal after finitely many
     /// exchanges, and no child outlives its parent.
+    /// That holds, too, where one of them lets another one delete nothing.
     #[test]
-    fn families_converge_in_any_order(steps in prop::collection::vec(step(), 1..40), order in any::<u8>()) {
+    fn families_converge_in_any_order(
+        steps in prop::collection::vec(step(), 1..40),
+        order in any::<u8>(),
+        limited in any::<bool>(),
+    ) {
         let disks = [created(PHONE), created(LAPTOP), created(DESKTOP)];
         let stores: Vec<Store> = disks.iter().map(home).collect();
+        if limited {
+            let no_delete = Rights { delete: false, ..Rights::ALL };
+            stores[0].write(Job::allow(LAPTOP, no_delete)).unwrap();
+        }
         let mut at = 0;
         let mut now = || {
             at += 1;
