@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kinsync::Kind;
+use kinsync::request::Status;
 
 use crate::args::Up;
 use crate::commands::Run;
@@ -51,10 +52,13 @@ pub(super) async fn start(run: &Run, args: &Up) -> Result<Node> {
     }
 }
 
-/// Waits for the first of two things: it answers, or (`None`) it has ended.
+/// Waits for the first of two things: it answers, or (`None`) it has ended. It
+/// ends soon if another node holds the home, and that one may answer first.
 async fn answer(run: &Run, child: &mut Child) -> Result<Option<Node>> {
     loop {
-        if let Ok(node) = run.reach(Class::Running).await {
+        if let Ok(node) = run.reach(Class::Running).await
+            && node.ask(Status {}).await.is_ok_and(|status| status.me.pid == Some(child.id()))
+        {
             return Ok(Some(node));
         }
         if child.try_wait().context("look after the node")?.is_some() {
