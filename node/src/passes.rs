@@ -5,7 +5,7 @@
 
 mod shared;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinsync_protocol::fault::PeerFault;
@@ -76,8 +76,9 @@ pub enum Advance {
 pub struct Answered {
     /// What to answer.
     pub response: Vec<u8>,
-    /// How the session stands that the request was part of.
-    pub outcome: Option<Outcome>,
+    /// The number of the pass that the request was part of, and how it
+    /// stands.
+    pub outcome: Option<(u64, Outcome)>,
     /// What went wrong, if something did.
     pub error: Option<PassError>,
 }
@@ -91,6 +92,8 @@ pub const SESSIONS_PER_PEER_MAX: usize = 4;
 #[derive(Debug, Default)]
 pub struct Sessions {
     open: Mutex<BTreeMap<DeviceId, Vec<Session>>>,
+    /// Devices whose passes have to wait for this device's.
+    after: Mutex<BTreeSet<DeviceId>>,
 }
 
 impl Sessions {
@@ -98,6 +101,21 @@ impl Sessions {
     /// this: the store asks for trust again before it commits.
     pub fn forget(&self, device: DeviceId) {
         self.lock().remove(&device);
+    }
+
+    /// Whether this device's pass with `device` goes before any that `device`
+    /// opens: those are told to come back.
+    pub fn go_first(&self, device: DeviceId, first: bool) {
+        let mut after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        if first {
+            after.insert(device);
+        } else {
+            after.remove(&device);
+        }
+    }
+
+    fn goes_first(&self, device: DeviceId) -> bool {
+        self.after.lock().unwrap_or_else(PoisonError::into_inner).contains(&device)
     }
 
     fn take(&self, device: DeviceId, id: u64) -> Option<Session> {
@@ -152,9 +170,11 @@ pub fn open(
     Ok((session, Request::Exchange(frame).encode()))
 }
 
-/// Takes in the answer to the last frame of a pass and makes the next one.
+/// Takes in the answer to the last frame of a pass and makes the next one. A
+/// pass that was not refused goes first from here on.
 pub fn advance(
     store: &Store,
+    sessions: &Sessions,
     mut session: Box<Session>,
     answer: &[u8],
     now: UnixMillis,
@@ -164,6 +184,9 @@ pub fn advance(
         Response::Refuse(refusal) => return Err(PassError::Refused(refusal)),
         Response::Pushed { .. } | _ => return Err(PeerFault::Unexpected { what: "answer" }.into()),
     };
+    if !session.compares() {
+        sessions.go_first(session.peer(), true);
+    }
     let step = step(store, &mut session, frame, now)?;
     Ok(match step.frame {
         Some(frame) => Advance::Next(session, Request::Exchange(frame).encode()),
@@ -202,7 +225,10 @@ fn exchange(
     peer: DeviceId,
     frame: Frame,
     now: UnixMillis,
-) -> Result<(Response, Option<Outcome>), PassError> {
+) -> Result<(Response, Option<(u64, Outcome)>), PassError> {
+    if sessions.goes_first(peer) && frame.hello.as_ref().is_some_and(|hello| !hello.compare) {
+        return Ok((Response::Refuse(Refusal::Busy), None));
+    }
     // A Hello always begins anew, also under a number that is in use.
     let mut session = match (sessions.take(peer, frame.session), &frame.hello) {
         (_, Some(_)) => Session::respond(peer, &frame)?,
@@ -211,9 +237,9 @@ fn exchange(
     };
     let step = step(store, &mut session, frame, now)?;
     let frame = step.frame.ok_or(PassError::Refused(Refusal::NoSession))?;
-    let outcome = session.outcome();
+    let outcome = (!session.compares()).then(|| (session.id(), session.outcome()));
     sessions.put(session);
-    Ok((Response::Exchange(frame), Some(outcome)))
+    Ok((Response::Exchange(frame), outcome))
 }
 
 fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> Result<Step, PassError> {

@@ -12,9 +12,11 @@ mod backoff;
 mod peer;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use backoff::Jitter;
 use peer::{Link, Pass, Peer};
+pub use turns::Theirs;
 
 /// How long the device with the greater id leaves the first step to the other
 /// one: dialling, and opening a session.
@@ -195,6 +197,7 @@ impl NodeState {
             let dial_at = (auto && !peer.removed_me).then(|| now + lead + backoff::delay(attempts, jitter));
             peer.link = Link::Down { attempts, dial_at, dialing: false };
             peer.pushes.clear();
+            peer.served = None;
         }
     }
 
@@ -226,6 +229,7 @@ impl NodeState {
             Pass::Running { again } => *again = true,
             Pass::Idle { .. } => peer.pass_by(now),
         }
+        peer.asked = Some(now);
         self.request_dial(device, now);
         true
     }
@@ -326,6 +330,7 @@ impl NodeState {
                 Pass::Running { again } => *again = true,
                 Pass::Idle { .. } => peer.pass_by(now),
             }
+            peer.asked = Some(now);
         }
     }
 
@@ -400,6 +405,7 @@ impl NodeState {
             PushEnd::Nothing => Self::push(&mut self.actions, device, domain, push),
             PushEnd::NeedsPass | PushEnd::Failed => {
                 push.acked = None;
+                peer.asked = Some(now);
                 peer.pass_by(if end == PushEnd::NeedsPass { now } else { now + DEBOUNCE });
             }
         }
@@ -408,13 +414,14 @@ impl NodeState {
     /// Does what has become due. Early and repeated calls are harmless.
     pub fn handle_timeout(&mut self, now: Duration) {
         for (device, peer) in &mut self.peers {
+            let pass_is_due = peer.pass_at().is_some_and(|at| at <= now);
             match &mut peer.link {
                 Link::Down { dial_at, dialing, .. } if !*dialing && dial_at.is_some_and(|at| at <= now) => {
                     *dial_at = None;
                     *dialing = true;
                     self.actions.push_back(Action::Dial(*device));
                 }
-                Link::Up { greeted: true, .. } if peer.pass.is_due(now) => {
+                Link::Up { greeted: true, .. } if pass_is_due => {
                     peer.pass = Pass::Running { again: false };
                     self.actions.push_back(Action::Pass(*device));
                 }
@@ -436,7 +443,7 @@ impl NodeState {
     pub fn deadline(&self) -> Option<(Duration, &'static str)> {
         let due = self.peers.values().filter_map(|peer| match &peer.link {
             Link::Down { dial_at, dialing: false, .. } => dial_at.map(|at| (at, "dial")),
-            Link::Up { greeted: true, .. } => peer.pass.due().map(|at| (at, "pass")),
+            Link::Up { greeted: true, .. } => peer.pass_at().map(|at| (at, "pass")),
             Link::Up { greeted: false, greet_at, .. } => Some((*greet_at, "greet")),
             Link::Down { .. } => None,
         });

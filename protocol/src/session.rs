@@ -215,6 +215,11 @@ impl Session {
         self.id
     }
 
+    /// Whether it ends after the Hellos.
+    pub fn compares(&self) -> bool {
+        self.compare
+    }
+
     /// The other device.
     pub fn peer(&self) -> DeviceId {
         self.peer

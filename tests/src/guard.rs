@@ -333,6 +333,9 @@ impl World {
     ) -> Result<Option<(Outcome, usize)>, String> {
         let (id_a, id_b) = (self.ids[a], self.ids[b]);
         let (number, nonce, now) = (self.rng.u64(..), [self.rng.u8(..); 8], self.wall());
+        // Sessions follow each other here, and some break off.
+        self.sessions[a].go_first(id_b, false);
+        self.sessions[b].go_first(id_a, false);
         let opened = passes::open(self.disks[a].store(), id_b, number, nonce, false);
         let (mut session, mut frame) = opened.map_err(|error| format!("{error:?}"))?;
         for sent in 1..=FRAMES_MAX {
@@ -341,7 +344,8 @@ impl World {
             if frames.is_some_and(|frames| sent >= frames) {
                 return Ok(None);
             }
-            match passes::advance(self.disks[a].store(), session, &answered.response, now) {
+            match passes::advance(self.disks[a].store(), &self.sessions[a], session, &answered.response, now)
+            {
                 Ok(Advance::Next(next, bytes)) => (session, frame) = (next, bytes),
                 Ok(Advance::Ended(outcome)) => return Ok(Some((outcome, sent))),
                 // What one grants the other has changed: the next session says so.

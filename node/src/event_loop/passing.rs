@@ -20,7 +20,7 @@ use crate::events::Event;
 use crate::failure::{Failure, Kind};
 use crate::passes::{self, Advance, Answered, PassError, Pushing};
 use crate::request::{SyncOutcome, VerifyDomain};
-use crate::state::{DEBOUNCE, PassEnd, PushEnd};
+use crate::state::{DEBOUNCE, PassEnd, PushEnd, Theirs};
 use crate::swarm::Protocol;
 use crate::swarm::exchange::{Reply as Answer, RequestError};
 
@@ -37,10 +37,17 @@ const ANSWERING_MAX: usize = 8;
 /// Unfinished passes in a row after which whoever waits is told.
 const UNFINISHED_MAX: u32 = 3;
 
+/// The same for passes that the other side refused, as it is busy or its own
+/// one goes first: about six seconds.
+const REFUSED_MAX: u32 = 6;
+
 /// What is under way.
 #[derive(Default)]
 pub(super) struct Passing {
-    running: BTreeMap<DeviceId, Running>,
+    /// The passes that this device opened, and when.
+    running: BTreeMap<DeviceId, Duration>,
+    /// When progress with a device was last told.
+    told: BTreeMap<DeviceId, Duration>,
     /// What passes with a device have moved that another one has to go on.
     moved: BTreeMap<DeviceId, (u64, u64)>,
     answering: BTreeMap<DeviceId, usize>,
@@ -60,13 +67,6 @@ impl Passing {
     pub(super) fn last_failure(&self, device: DeviceId) -> Option<&Failure> {
         self.failures.get(&device)
     }
-}
-
-/// A pass that this device opened.
-struct Running {
-    since: Duration,
-    /// When progress was last told.
-    told: Duration,
 }
 
 /// Somebody who waits for passes to end.
@@ -121,6 +121,8 @@ pub(super) enum Done {
     },
     Answered {
         device: DeviceId,
+        /// When the request arrived.
+        asked: Duration,
         answered: Answered,
         answer: Answer,
     },
@@ -144,7 +146,9 @@ impl EventLoop {
 
     /// Opens a pass with a connected peer.
     pub(super) fn open_pass(&mut self, device: DeviceId) {
-        self.passing.running.insert(device, Running { since: self.now(), told: self.now() });
+        // Of two that are opened at once, one goes on.
+        self.sessions.go_first(device, self.me < device);
+        self.passing.running.insert(device, self.now());
         self.open_session(device, false);
     }
 
@@ -173,10 +177,11 @@ impl EventLoop {
             return;
         }
         self.passing.answering.insert(device, answering + 1);
-        let (sessions, now) = (Arc::clone(&self.sessions), self.wall());
+        self.state.handle_asked(device);
+        let (sessions, asked, now) = (Arc::clone(&self.sessions), self.now(), self.wall());
         self.spawn(move |store| {
             let answered = passes::answer(store, &sessions, device, &frame, now);
-            Work::Passing(Done::Answered { device, answered, answer })
+            Work::Passing(Done::Answered { device, asked, answered, answer })
         });
     }
 
@@ -204,17 +209,24 @@ impl EventLoop {
         let now = self.wall();
         self.extend_patience(device);
         match (asked, answer) {
-            (Asked::Pass(session), Ok(frame)) => self.spawn(move |store| {
-                let result = passes::advance(store, session, &frame, now);
-                Work::Passing(Done::Advanced { device, result })
-            }),
-            (Asked::Compare(session), Ok(frame)) => self.spawn(move |store| {
-                let result = passes::advance(store, session, &frame, now).map(|advance| match advance {
-                    Advance::Next(session, _) => session.outcome(),
-                    Advance::Ended(outcome) => outcome,
+            (Asked::Pass(session), Ok(frame)) => {
+                let sessions = Arc::clone(&self.sessions);
+                self.spawn(move |store| {
+                    let result = passes::advance(store, &sessions, session, &frame, now);
+                    Work::Passing(Done::Advanced { device, result })
                 });
-                Work::Passing(Done::Compared { device, result })
-            }),
+            }
+            (Asked::Compare(session), Ok(frame)) => {
+                let sessions = Arc::clone(&self.sessions);
+                self.spawn(move |store| {
+                    let advance = passes::advance(store, &sessions, session, &frame, now);
+                    let result = advance.map(|advance| match advance {
+                        Advance::Next(session, _) => session.outcome(),
+                        Advance::Ended(outcome) => outcome,
+                    });
+                    Work::Passing(Done::Compared { device, result })
+                });
+            }
             (Asked::Push { domain, seq }, Ok(frame)) => {
                 let end = match passes::pushed(&frame) {
                     Ok(true) => PushEnd::InOrder(seq),
@@ -253,7 +265,7 @@ impl EventLoop {
             }
             Done::Advanced { device, result: Ok(Advance::Next(session, frame)) } => {
                 self.extend_patience(device);
-                self.tell_progress(device, &session);
+                self.tell_progress(device, &session.outcome());
                 self.ask_sync(device, Asked::Pass(session), frame);
             }
             Done::Advanced { device, result: Ok(Advance::Ended(outcome)) } => {
@@ -271,22 +283,21 @@ impl EventLoop {
                 // Whoever asked may have left.
                 let _ = reply.send(Err(pass_failure(&error)));
             }
-            Done::Answered { device, answered, answer } => self.on_answered(device, answered, answer),
+            Done::Answered { device, asked, answered, answer } => {
+                self.on_answered(device, asked, answered, answer)
+            }
             Done::PushMade { device, domain, result } => self.on_push_made(device, domain, result),
         }
     }
 
     /// Tells how far a pass is, if it takes long enough to wonder.
-    fn tell_progress(&mut self, device: DeviceId, session: &Session) {
+    fn tell_progress(&mut self, device: DeviceId, outcome: &Outcome) {
         let now = self.now();
-        let Some(running) = self.passing.running.get_mut(&device) else {
-            return;
-        };
-        if now.saturating_sub(running.told) < PROGRESS_EVERY {
+        let told = self.passing.told.entry(device).or_insert(now);
+        if now.saturating_sub(*told) < PROGRESS_EVERY {
             return;
         }
-        running.told = now;
-        let outcome = session.outcome();
+        *told = now;
         let total = outcome.domains.iter().map(|domain| domain.to_pull.saturating_add(domain.to_push));
         self.control.events().publish(Event::SessionProgress {
             peer: self.control.peer_name(device),
@@ -295,23 +306,62 @@ impl EventLoop {
         });
     }
 
-    fn on_answered(&mut self, device: DeviceId, answered: Answered, answer: Answer) {
+    fn on_answered(&mut self, device: DeviceId, asked: Duration, answered: Answered, answer: Answer) {
         if let Some(answering) = self.passing.answering.get_mut(&device) {
             *answering = answering.saturating_sub(1);
         }
         if let Some(error) = &answered.error {
             warn!(device = %device.short(), error = error as &dyn std::error::Error, "request refused");
         }
-        if let Some(outcome) = answered.outcome
-            && outcome.is_complete()
-        {
-            let now = self.now();
-            self.note_limits(device, &outcome);
-            self.state.handle_equal(device, &heads(&outcome), now);
-            self.note_equal(device);
-            self.raise_floors(device, &outcome);
+        let now = self.now();
+        match answered.outcome {
+            Some((session, outcome)) if outcome.is_complete() => {
+                self.note_limits(device, &outcome);
+                // What waits for a person is no proof: the own pass says so.
+                let proven = self.held(device, &outcome).is_none();
+                let theirs = if proven { Theirs::Proven { session } } else { Theirs::Ended };
+                let began = self.state.handle_answered(device, theirs, asked, now);
+                self.state.handle_equal(device, &heads(&outcome), now);
+                self.note_equal(device);
+                self.raise_floors(device, &outcome);
+                if let Some(began) = began {
+                    self.join_waiters(device, &outcome, began);
+                }
+            }
+            Some((session, outcome)) => {
+                self.state.handle_answered(device, Theirs::UnderWay { session }, asked, now);
+                self.extend_patience(device);
+                if self.passing.waiters.iter().any(|waiter| waiter.missing.contains(&device)) {
+                    self.tell_progress(device, &outcome);
+                }
+            }
+            None => {
+                self.state.handle_answered(device, Theirs::Other, asked, now);
+            }
         }
         self.answer_sync(device, answer, answered.response);
+    }
+
+    /// The other side's pass has proven what those wait for who asked before
+    /// it began.
+    fn join_waiters(&mut self, device: DeviceId, outcome: &Outcome, began: Duration) {
+        self.passing.told.remove(&device);
+        let limited = limited(outcome, &self.control.domains());
+        for waiter in self.passing.waiters.iter_mut().filter(|waiter| waiter.since <= began) {
+            if waiter.missing.remove(&device) {
+                let since = self.control.clock().monotonic().saturating_sub(waiter.since);
+                waiter.reports.push(SyncReport {
+                    device,
+                    outcome: SyncOutcome::Equal,
+                    pull: outcome.received,
+                    push: outcome.sent,
+                    duration_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+                    limited: limited.clone(),
+                    failure: None,
+                });
+            }
+        }
+        self.reply_to_waiters();
     }
 
     fn on_push_made(&mut self, device: DeviceId, domain: DomainId, result: Result<Pushing, PassError>) {
@@ -332,7 +382,9 @@ impl EventLoop {
 
     fn end_pass(&mut self, device: DeviceId, result: Result<Outcome, Failure>) {
         let now = self.now();
-        let since = self.passing.running.remove(&device).map_or(now, |running| running.since);
+        let since = self.passing.running.remove(&device).unwrap_or(now);
+        self.passing.told.remove(&device);
+        self.sessions.go_first(device, false);
         let moved = result.as_ref().map_or((0, 0), |outcome| (outcome.received, outcome.sent));
         let (end, failure) = match &result {
             Ok(outcome) if outcome.is_equal() => (PassEnd::Equal, None),
@@ -342,6 +394,10 @@ impl EventLoop {
                 let failure = Failure::new(Kind::Busy, "There was more to do than one pass could finish.")
                     .hint("It goes on by itself.");
                 (PassEnd::Unfinished, Some(failure))
+            }
+            // Its own pass went first, and has done what this one would have.
+            Err(failure) if failure.kind == Kind::Busy && self.state.handle_refused(device, since, now) => {
+                (PassEnd::Equal, None)
             }
             // It has more to do than one thing, or has not heard us out yet.
             Err(failure) if failure.kind == Kind::Busy => (PassEnd::Unfinished, Some(failure.clone())),
@@ -364,7 +420,9 @@ impl EventLoop {
         }
         let before = self.passing.moved.remove(&device).unwrap_or_default();
         let (pull, push) = (before.0.saturating_add(moved.0), before.1.saturating_add(moved.1));
-        if end == PassEnd::Unfinished && self.state.unfinished(device) < UNFINISHED_MAX {
+        let most = if result.is_err() { REFUSED_MAX } else { UNFINISHED_MAX };
+        let goes_on = self.state.unfinished(device) < most || self.state.is_served(device, now);
+        if end == PassEnd::Unfinished && goes_on {
             self.passing.moved.insert(device, (pull, push));
             return;
         }
@@ -617,6 +675,7 @@ impl EventLoop {
     /// Ends all that runs with a device that is no longer trusted.
     pub(super) fn drop_passing(&mut self, device: DeviceId) {
         self.sessions.forget(device);
+        self.sessions.go_first(device, false);
         self.passing.running.remove(&device);
         self.passing.moved.remove(&device);
         self.passing.failures.remove(&device);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use assert_matches::assert_matches;
 use kinsync_protocol::card::Card;
 use kinsync_protocol::pairing::Paired;
 use kinsync_protocol::record::Key;
@@ -68,7 +69,7 @@ fn pass(laptop: &Device, phone: &Device, compare: bool) -> Outcome {
     let (mut session, mut frame) = open(&laptop.store, PHONE, 7, [9; 8], compare).unwrap();
     loop {
         let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
-        match advance(&laptop.store, session, &answered.response, NOW).unwrap() {
+        match advance(&laptop.store, &laptop.sessions, session, &answered.response, NOW).unwrap() {
             Advance::Next(next, bytes) => (session, frame) = (next, bytes),
             Advance::Ended(outcome) => return outcome,
         }
@@ -202,7 +203,9 @@ fn a_guest_gets_the_domains_it_was_given_and_no_others() {
     laptop.store.put(secrets, Key::new("u").unwrap(), b"mine".to_vec(), NOW).unwrap();
     let (session, frame) = open(&laptop.store, PHONE, 8, [9; 8], false).unwrap();
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
-    let Advance::Ended(outcome) = advance(&laptop.store, session, &answered.response, NOW).unwrap() else {
+    let Advance::Ended(outcome) =
+        advance(&laptop.store, &laptop.sessions, session, &answered.response, NOW).unwrap()
+    else {
         panic!("there is nothing to send");
     };
     let told = outcome.domains.iter().find(|domain| domain.domain == secrets).unwrap();
@@ -226,7 +229,9 @@ fn rights_that_change_end_the_session() {
     };
     let (session, frame) = open(&laptop.store, PHONE, 8, [9; 8], false).unwrap();
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
-    let Advance::Next(_, frame) = advance(&laptop.store, session, &answered.response, NOW).unwrap() else {
+    let Advance::Next(_, frame) =
+        advance(&laptop.store, &laptop.sessions, session, &answered.response, NOW).unwrap()
+    else {
         panic!("nothing to send");
     };
     let allow = |device: &Device, peer, rights| device.store.write(Job::allow(peer, rights)).unwrap();
@@ -243,7 +248,7 @@ fn rights_that_change_end_the_session() {
     let (session, frame) = open(&laptop.store, PHONE, 9, [9; 8], false).unwrap();
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
     allow(&laptop, PHONE, Rights { read: false, ..Rights::ALL });
-    let ended = advance(&laptop.store, session, &answered.response, NOW);
+    let ended = advance(&laptop.store, &laptop.sessions, session, &answered.response, NOW);
     assert!(matches!(ended, Err(PassError::Refused(Refusal::NoSession))), "{ended:?}");
     assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::Nothing);
 }
@@ -274,4 +279,41 @@ fn a_session_of_a_revoked_device_reads_nothing_more() {
         push(&phone.store, LAPTOP, messages(), 1),
         Err(PassError::Refused(Refusal::NotTrusted))
     ));
+}
+
+/// Both sides open a pass at the same moment: only one goes on, and each
+/// record travels once.
+#[test]
+fn of_two_passes_at_once_one_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    let records = (0..2_000).map(|number| {
+        let key = Key::new(format!("{number:04}")).unwrap();
+        (key, vec![b'x'; 300])
+    });
+    laptop.store.write(Job::put_many(messages(), records.collect(), NOW)).unwrap();
+    let (mut session, mut frame) = open(&laptop.store, PHONE, 7, [9; 8], false).unwrap();
+    laptop.sessions.go_first(PHONE, true);
+    let (theirs, their_frame) = open(&phone.store, LAPTOP, 8, [8; 8], false).unwrap();
+    let refused = answer(&laptop.store, &laptop.sessions, PHONE, &their_frame, NOW);
+    assert!(refused.error.is_none() && refused.outcome.is_none());
+    let refused = advance(&phone.store, &phone.sessions, theirs, &refused.response, NOW);
+    // Were the refused one to go first now, each would send the other one away for ever.
+    assert_matches!(refused, Err(PassError::Refused(Refusal::Busy)));
+    // Whoever only compares is answered all the same.
+    let (_, compare) = open(&phone.store, LAPTOP, 9, [7; 8], true).unwrap();
+    let compared = answer(&laptop.store, &laptop.sessions, PHONE, &compare, NOW);
+    assert!(compared.outcome.is_none(), "a comparison is no pass");
+    assert_matches!(Response::decode(&compared.response), Ok(Response::Exchange(_)));
+    let outcome = loop {
+        let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
+        match advance(&laptop.store, &laptop.sessions, session, &answered.response, NOW).unwrap() {
+            Advance::Next(next, bytes) => (session, frame) = (next, bytes),
+            Advance::Ended(_) => break answered.outcome.unwrap().1,
+        }
+    };
+    assert_eq!((outcome.received, outcome.is_equal()), (2_000, true));
+    laptop.sessions.go_first(PHONE, false);
+    let (_, frame) = open(&phone.store, LAPTOP, 10, [6; 8], false).unwrap();
+    assert!(answer(&laptop.store, &laptop.sessions, PHONE, &frame, NOW).outcome.is_some());
 }

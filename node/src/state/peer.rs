@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kinsync_protocol::id::DomainId;
 
+use super::turns::Served;
+
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) link: Link,
@@ -14,6 +16,14 @@ pub(super) struct Peer {
     /// Passes in a row that ended with something left to do.
     pub(super) unfinished: u32,
     pub(super) removed_me: bool,
+    /// Its requests that are worked on.
+    pub(super) answering: u32,
+    /// Its own pass, while it is under way.
+    pub(super) served: Option<Served>,
+    /// When the last of its own passes that proved both sides equal began.
+    pub(super) proven: Option<Duration>,
+    /// When something last came up that only a pass sees to which begins later.
+    pub(super) asked: Option<Duration>,
 }
 
 #[derive(Debug, Eq, PartialEq)]
@@ -71,6 +81,10 @@ impl Peer {
             failures: 0,
             unfinished: 0,
             removed_me: false,
+            answering: 0,
+            served: None,
+            proven: None,
+            asked: None,
         }
     }
 
@@ -93,9 +107,5 @@ impl Pass {
             Self::Idle { due } => *due,
             Self::Running { .. } => None,
         }
-    }
-
-    pub(super) fn is_due(&self, now: Duration) -> bool {
-        self.due().is_some_and(|due| due <= now)
     }
 }

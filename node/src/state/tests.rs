@@ -293,3 +293,5 @@ fn what_a_pass_brings_calls_for_no_other_pass() {
     state.handle_equal(PHONE, &[(DOMAIN, 5)], at(30_020));
     assert_eq!(drain(&mut state, at(30_220)), [Action::Pass(PHONE)]);
 }
+
+mod turns;
