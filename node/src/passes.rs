@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinsync_protocol::fault::PeerFault;
-use kinsync_protocol::grants::Why;
+use kinsync_protocol::grants::{Grants, Why};
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::item::key_hash;
 use kinsync_protocol::record::Record;
@@ -40,6 +40,10 @@ pub enum PassError {
     /// The peer said no.
     #[error("the peer refused: {0:?}")]
     Refused(Refusal),
+    /// What this device grants the peer is not what it told it when the pass
+    /// began; the next one tells it.
+    #[error("what the peer may do has changed since the pass began")]
+    GrantsChanged,
     /// The store could not be read.
     #[error("the store could not be read")]
     Read(#[from] ReadError),
@@ -252,13 +256,15 @@ fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> 
         // The other side was told what it may do. Once that is not so any more
         // it has to be told anew, before anything else is said.
         let outcome = session.outcome();
-        // A hold that has ended meanwhile makes nobody promise too much.
+        // Why is no matter: of a domain that it did not name, a device has said
+        // no more than of all others. A hold that has ended meanwhile makes
+        // nobody promise too much.
         let told = |domain: &DomainOutcome| {
             let (now, told) = (snapshot.grants(peer, domain.domain), domain.ours);
-            now == told || told.why == Why::Held && now.and(told) == told
+            Grants { why: told.why, ..now } == told || told.why == Why::Held && now.and(told) == told
         };
         if !outcome.domains.iter().all(told) {
-            return Err(PassError::Refused(Refusal::NoSession));
+            return Err(PassError::GrantsChanged);
         }
         // Where the guard waits until both sides are equal.
         let mut guarded = snapshot.snapshot.lifted(peer)?;
@@ -299,7 +305,7 @@ fn refusal(error: &PassError) -> Refusal {
         PassError::Peer(_) => Refusal::BadMessage,
         PassError::Refused(refusal) => *refusal,
         PassError::Write(WriteError::NotTrusted { .. }) => Refusal::NotTrusted,
-        PassError::Write(WriteError::NotGranted { .. }) => Refusal::NoSession,
+        PassError::GrantsChanged | PassError::Write(WriteError::NotGranted { .. }) => Refusal::NoSession,
         PassError::Read(_) | PassError::Unsound(_) | PassError::Write(_) => Refusal::NoStore,
     }
 }

@@ -349,7 +349,7 @@ impl World {
                 Ok(Advance::Next(next, bytes)) => (session, frame) = (next, bytes),
                 Ok(Advance::Ended(outcome)) => return Ok(Some((outcome, sent))),
                 // What one grants the other has changed: the next session says so.
-                Err(PassError::Refused(_)) => return Ok(None),
+                Err(PassError::Refused(_) | PassError::GrantsChanged) => return Ok(None),
                 Err(error) => return Err(format!("{error:?}, {:?}", answered.error)),
             }
         }

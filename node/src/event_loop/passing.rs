@@ -782,7 +782,7 @@ fn pass_failure(error: &PassError) -> Failure {
         PassError::Read(_) => Failure::new(Kind::StoreDamaged, "The store of this device cannot be read.")
             .hint("Run:  kinsync doctor"),
         // What was agreed on when the pass began holds no more.
-        PassError::Write(WriteError::NotGranted { .. }) => {
+        PassError::GrantsChanged | PassError::Write(WriteError::NotGranted { .. }) => {
             Failure::new(Kind::Busy, "What that device may do has changed meanwhile.")
                 .hint("It is tried again by itself.")
         }

@@ -10,7 +10,7 @@ use kinsync_protocol::record::Key;
 use kinsync_protocol::rights::Rights;
 use kinsync_protocol::trust::statement::Reason;
 use kinsync_protocol::trust::{Changes, Introduced, Role};
-use kinsync_store::Options;
+use kinsync_store::{Options, Sharing};
 
 use super::*;
 
@@ -249,8 +249,28 @@ fn rights_that_change_end_the_session() {
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, NOW);
     allow(&laptop, PHONE, Rights { read: false, ..Rights::ALL });
     let ended = advance(&laptop.store, &laptop.sessions, session, &answered.response, NOW);
-    assert!(matches!(ended, Err(PassError::Refused(Refusal::NoSession))), "{ended:?}");
+    assert_matches!(ended, Err(PassError::GrantsChanged));
     assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::Nothing);
+}
+
+/// D16: two reasons not to share a domain, of which only one was told, end no
+/// session: one domain by name, and another that nobody has asked for.
+#[test]
+fn a_reason_that_was_not_told_ends_no_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    let secrets = DomainId::of("secrets");
+    for device in [&laptop, &phone] {
+        device.store.set_sharing([(secrets, Sharing::OptIn)].into());
+    }
+    let rights = Rights { domains: Some(["messages".to_owned()].into()), ..Rights::ALL };
+    laptop.store.write(Job::allow(PHONE, rights)).unwrap();
+    phone.store.put(secrets, Key::new("mine").unwrap(), vec![1], NOW).unwrap();
+    put(&laptop, "a", "one");
+    put(&phone, "b", "two");
+    assert!(pass(&laptop, &phone, false).is_complete());
+    assert_eq!(value(&phone, "a").as_deref(), Some("one"));
+    assert_eq!(value(&laptop, "b").as_deref(), Some("two"));
 }
 
 /// S16: from the commit of a revoke on, nothing more is read for the device.
