@@ -19,6 +19,7 @@ mod emit;
 mod field;
 mod json;
 mod parts;
+mod plain;
 mod rank;
 mod state;
 
@@ -81,10 +82,23 @@ impl Policy {
         old: Option<(&Version, &[u8])>,
         stamp: Stamp,
     ) -> Result<Vec<u8>, ValueError> {
+        match self.policies() {
+            Some(policies) if old.is_some() || !plain::is_plain(policies, body) => {
+                Self::write_fields(policies, schema, body, old, stamp)
+            }
+            // Nothing is to be remembered of it but its own time.
+            _ => value::wrap(&Header::new(schema), body),
+        }
+    }
+
+    fn write_fields(
+        policies: Policies<'_>,
+        schema: u32,
+        body: &[u8],
+        old: Option<(&Version, &[u8])>,
+        stamp: Stamp,
+    ) -> Result<Vec<u8>, ValueError> {
         let mut header = Header::new(schema);
-        let Some(policies) = self.policies() else {
-            return value::wrap(&header, body);
-        };
         let Some(parts) = parts::parts(policies, body) else {
             return value::wrap(&header, body);
         };

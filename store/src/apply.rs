@@ -24,6 +24,7 @@ use crate::commit::{Change, Commit, DomainChange};
 use crate::error::{ReadError, WriteError};
 use crate::held::Tally;
 use crate::migrate;
+use crate::recall::Recall;
 use crate::rows::{DomainRow, ItemRow, PastRow, Place, Reason, encode_cursor};
 use crate::rules::RuleSet;
 use crate::tables::{self, Tables};
@@ -92,6 +93,7 @@ pub(crate) struct Tx<'t> {
     /// with the version before.
     pub(crate) touched: BTreeMap<(DomainId, Key), (Option<Version>, UnixMillis)>,
     open: BTreeMap<DomainId, Open>,
+    pub(crate) recall: Recall,
     /// Whether there is something to commit.
     pub(crate) dirty: bool,
     /// Whether the trust view changed.
@@ -108,6 +110,7 @@ impl<'t> Tx<'t> {
             rules,
             touched: BTreeMap::new(),
             open: BTreeMap::new(),
+            recall: Recall::default(),
             dirty: false,
             trust_changed: false,
             held_changed: false,
@@ -162,11 +165,6 @@ impl<'t> Tx<'t> {
         Ok((self.memory, commit))
     }
 
-    /// The domain's local number, if it was ever written to.
-    pub(crate) fn known(&self, id: DomainId) -> Result<Option<u32>, ReadError> {
-        Ok(self.tables.domain_numbers.get(&id.0)?.map(|row| row.value()))
-    }
-
     /// Whether there is room for one more domain, or `id` is none.
     ///
     /// Sessions carry [`DOMAINS_MAX`] domains: one beyond them would never
@@ -198,6 +196,7 @@ impl<'t> Tx<'t> {
                     let (dom, mut row) = (last + 1, DomainRow::new(id));
                     row.rules = self.rules.revision(id);
                     self.tables.domain_numbers.insert(&id.0, dom)?;
+                    self.recall.note_domain(id, dom);
                     self.tables.domains.insert(dom, row.encode().as_slice())?;
                     self.dirty = true;
                     (dom, row)
@@ -222,17 +221,6 @@ impl<'t> Tx<'t> {
             );
         }
         Ok(self.open.get_mut(&id).expect("it was just put there"))
-    }
-
-    /// The item that stands under `key`.
-    pub(crate) fn item(&mut self, domain: DomainId, key: &Key) -> Result<Option<ItemRow>, ReadError> {
-        let Some(dom) = self.known(domain)? else { return Ok(None) };
-        let place = Place { dom, key: item::key_hash(domain, key) };
-        let Some(row) = self.tables.items.get((place.dom, tables::number(place.key)))? else {
-            return Ok(None);
-        };
-        let devices = &self.tables.devices;
-        ItemRow::decode(row.value(), place, &mut |number| resolve(devices, number)).map(Some)
     }
 
     /// The value that stands under `key`.
@@ -297,8 +285,26 @@ impl<'t> Tx<'t> {
     /// Refuses to write over a record whose shape this device does not know.
     pub(crate) fn check_known(&mut self, domain: DomainId, key: &Key) -> Result<(), Stop> {
         let Some(known) = self.rules.get(domain).map(|rules| rules.schema) else { return Ok(()) };
-        let Some(stored) = self.value(domain, key)? else { return Ok(()) };
-        match value::open(&stored) {
+        let is_live = self.item(domain, key)?.is_some_and(|row| !row.item.version.deleted);
+        let stored = if is_live { self.value(domain, key)? } else { None };
+        let Some(stored) = stored else { return Ok(()) };
+        Self::check_readable(&stored, known)
+    }
+
+    /// The item that stands under `key` and its stored value, after
+    /// [`Tx::check_known`].
+    pub(crate) fn standing(&mut self, domain: DomainId, key: &Key) -> Result<Option<Stood>, Stop> {
+        let Some(row) = self.item(domain, key)? else { return Ok(None) };
+        let stored = if row.item.version.deleted { None } else { self.value(domain, key)? };
+        if let (Some(rules), Some(stored)) = (self.rules.get(domain), &stored) {
+            Self::check_readable(stored, rules.schema)?;
+        }
+        Ok(Some(Stood { row, stored }))
+    }
+
+    /// Refuses to write over a stored value whose schema is above `known`.
+    pub(crate) fn check_readable(stored: &[u8], known: u32) -> Result<(), Stop> {
+        match value::open(stored) {
             Err(_) => Err(Stop::Refused(WriteError::NewerValue)),
             Ok(opened) if opened.header.schema > known => {
                 Err(Stop::Refused(WriteError::NewerSchema { found: opened.header.schema, known }))
@@ -307,26 +313,24 @@ impl<'t> Tx<'t> {
         }
     }
 
+    /// Whether what is stored of a body depends on the value that stood there:
+    /// only field policies look at it.
+    fn looks_back(&self, domain: DomainId) -> bool {
+        self.rules.get(domain).is_some_and(|rules| matches!(rules.policy, Policy::Fields { .. }))
+    }
+
     /// What is stored of a body that follows `schema`, written over the
-    /// version that stands.
-    pub(crate) fn stored(
-        &mut self,
+    /// version and value that stand.
+    fn stored(
+        &self,
         domain: DomainId,
-        key: &Key,
         (schema, body): (u32, &[u8]),
-        old: Option<&Version>,
+        old: Option<(&Version, &[u8])>,
         stamp: Stamp,
     ) -> Result<Vec<u8>, Stop> {
-        let rules = Arc::clone(&self.rules);
-        let made = match rules.get(domain) {
+        let made = match self.rules.get(domain) {
             None => value::wrap(&Header::new(schema), body),
-            Some(rules) => {
-                // Only field policies look at what stood there.
-                let looks = matches!(rules.policy, Policy::Fields { .. });
-                let standing = if looks { self.value(domain, key)? } else { None };
-                let old = old.zip(standing.as_deref());
-                rules.policy.write(schema, body, old, stamp)
-            }
+            Some(rules) => rules.policy.write(schema, body, old, stamp),
         };
         made.map_err(|error| {
             Stop::Refused(match error {
@@ -365,6 +369,23 @@ impl<'t> Tx<'t> {
             self.check_parent(domain, key)?;
         }
         let old = self.item(domain, key)?;
+        let looks = body.is_some() && old.is_some() && self.looks_back(domain);
+        let stored = if looks { self.value(domain, key)? } else { None };
+        self.write_on(domain, key, old.map(|row| Stood { row, stored }), body, losers, now)
+    }
+
+    /// As [`Tx::write_with`], over what stands, after all checks; knowing
+    /// `losers` as well.
+    pub(crate) fn write_on(
+        &mut self,
+        domain: DomainId,
+        key: &Key,
+        stands: Option<Stood>,
+        body: Option<(u32, Vec<u8>)>,
+        losers: &[Version],
+        now: UnixMillis,
+    ) -> Result<Version, Stop> {
+        let (old, standing) = stands.map_or((None, None), |Stood { row, stored }| (Some(row), stored));
         let device = self.memory.device;
         let mut clock = self.memory.clock;
         let (time, seen) = match &old {
@@ -379,9 +400,9 @@ impl<'t> Tx<'t> {
             }
         };
         let stamp = Stamp { time, device };
-        let before = old.as_ref().map(|old| &old.item.version);
+        let before = old.as_ref().map(|old| &old.item.version).zip(standing.as_deref());
         let value = match &body {
-            Some((schema, body)) => Some(self.stored(domain, key, (*schema, body), before, stamp)?),
+            Some((schema, body)) => Some(self.stored(domain, (*schema, body), before, stamp)?),
             None => None,
         };
         let record = Record::new(key.clone(), value, stamp, seen);
@@ -503,7 +524,7 @@ impl<'t> Tx<'t> {
         reason: Option<Reason>,
         now: UnixMillis,
     ) -> Result<(), ReadError> {
-        let key = item::key_hash(domain, &record.key);
+        let key = self.key_hash(domain, &record.key);
         self.touch(domain, &record.key, old.as_ref().map(|old| &old.item.version), now);
         let epoch = self.memory.epoch;
         let open = self.domain(domain)?;
@@ -570,9 +591,7 @@ impl<'t> Tx<'t> {
         }
         self.tables.log.insert((dom, seq), tables::number(key))?;
         let row = ItemRow { item: Item { key: name, version, seq, from }, received: now };
-        let row = row.encode(Place { dom, key }, &mut |device| self.tables.intern(device))?;
-        self.tables.items.insert((dom, tables::number(key)), row.as_slice())?;
-        Ok(())
+        self.write_item(domain, dom, key, row)
     }
 
     /// Keeps a version that lost against `winner` on arrival. Whether it was
@@ -680,7 +699,8 @@ impl<'t> Tx<'t> {
         open.opened += u64::from(past.reason.is_open());
         let (dom, number) = (open.dom, open.row.past);
         let place = Place { dom, key };
-        let row = past.encode(place, &mut |device| self.tables.intern(device))?;
+        let (tables, recall) = (&mut self.tables, &mut self.recall);
+        let row = past.encode(place, &mut |device| recall.intern(tables, device))?;
         self.tables.history.insert((dom, tables::number(key), number), row.as_slice())?;
         if past.reason.is_open() {
             self.tables.conflicts.insert((dom, number), tables::number(key))?;
@@ -745,6 +765,13 @@ impl Open {
 pub(crate) fn places(key: KeyHash) -> [(u8, u16); 2] {
     let prefix = |bits| u16::try_from(key.prefix(bits)).expect("at most 16 bits");
     [(8, prefix(8)), (16, prefix(16))]
+}
+
+/// A record that is about to be written over.
+pub(crate) struct Stood {
+    pub(crate) row: ItemRow,
+    /// Its stored value, if it is live.
+    pub(crate) stored: Option<Vec<u8>>,
 }
 
 /// What became of a record from a device with rights.

@@ -158,7 +158,7 @@ impl Tx<'_> {
         open.dirty = true;
         let dom = open.dom;
         self.dirty = true;
-        self.tables.items.remove((dom, tables::number(key)))?;
+        self.remove_item(domain, dom, key, &gone.key)?;
         self.tables.records.remove(tables::record_key(dom, &gone.key).as_slice())?;
         self.tables.log.remove((dom, gone.seq))?;
         self.forget_past(domain, key)?;

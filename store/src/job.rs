@@ -13,7 +13,7 @@ use kinsync_protocol::stamp::{Hlc, UnixMillis};
 use kinsync_protocol::value;
 use redb::ReadableTable;
 
-use crate::apply::{Stop, Tx};
+use crate::apply::{Stood, Stop, Tx};
 use crate::error::{ReadError, WriteError};
 use crate::history::body;
 
@@ -148,12 +148,11 @@ impl<E: Send + 'static> Job<Result<Version, E>> {
         edit: impl FnOnce(Option<Standing<'_>>) -> Result<Vec<u8>, E> + Send + 'static,
     ) -> Self {
         Self::new(move |tx| {
-            tx.check_known(domain, &key)?;
-            let version = tx.item(domain, &key)?.map(|row| row.item.version);
-            let stored = tx.value(domain, &key)?;
-            let opened = stored.as_deref().and_then(|stored| value::open(stored).ok());
-            let standing = version.as_ref().zip(opened.as_ref()).map(|(version, opened)| Standing {
-                version,
+            let stands = tx.standing(domain, &key)?;
+            let stored = stands.as_ref().and_then(|stood| stood.stored.as_deref());
+            let opened = stored.and_then(|stored| value::open(stored).ok());
+            let standing = stands.as_ref().zip(opened.as_ref()).map(|(stood, opened)| Standing {
+                version: &stood.row.item.version,
                 schema: opened.header.schema,
                 value: opened.body,
             });
@@ -162,8 +161,10 @@ impl<E: Send + 'static> Job<Result<Version, E>> {
                 Err(refused) => return Ok(Err(refused)),
             };
             check_value(&value)?;
-            let schema = tx.schema(domain);
-            let version = tx.write_with(domain, &key, Some((schema, value)), now)?;
+            tx.check_room_for(domain)?;
+            tx.check_parent(domain, &key)?;
+            let body = Some((tx.schema(domain), value));
+            let version = tx.write_on(domain, &key, stands, body, &[], now)?;
             tx.forget_private(domain, &key)?;
             Ok(Ok(version))
         })
@@ -180,22 +181,31 @@ impl Job<PutMany> {
         let bytes = records.iter().map(|(_, value)| value.len()).sum();
         let mut job = Self::new(move |tx| {
             tx.check_room_for(domain)?;
+            let mut standing = Vec::with_capacity(records.len());
             for (key, value) in &records {
                 check_value(value)?;
                 tx.check_parent(domain, key)?;
-                tx.check_known(domain, key)?;
-                if tx.item(domain, key)?.is_some_and(|old| old.item.version.stamp.time >= Hlc::MAX) {
+                let stands = tx.standing(domain, key)?;
+                if stands.as_ref().is_some_and(|stood| stood.row.item.version.stamp.time >= Hlc::MAX) {
                     return Err(Stop::Refused(WriteError::NoLaterStamp));
                 }
+                standing.push(stands);
             }
             let mut counts = PutMany::default();
             let schema = tx.schema(domain);
-            for (key, value) in records {
-                let standing = tx.value(domain, &key)?;
-                if standing.is_some_and(|stored| body(&stored) == value) {
+            for ((key, value), before) in records.into_iter().zip(standing) {
+                // A key that is listed twice is written twice.
+                let row = tx.item(domain, &key)?;
+                let stored = match (&row, before) {
+                    (Some(row), Some(before)) if row.item.seq == before.row.item.seq => before.stored,
+                    (Some(_), _) => tx.value(domain, &key)?,
+                    (None, _) => None,
+                };
+                if stored.as_deref().is_some_and(|stored| body(stored) == value) {
                     counts.equal += 1;
                 } else {
-                    tx.write_with(domain, &key, Some((schema, value)), now)?;
+                    let stands = row.map(|row| Stood { row, stored });
+                    tx.write_on(domain, &key, stands, Some((schema, value)), &[], now)?;
                     tx.forget_private(domain, &key)?;
                     counts.written += 1;
                 }

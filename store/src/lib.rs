@@ -32,6 +32,7 @@ mod owner;
 mod peers;
 mod private;
 mod query;
+mod recall;
 mod resolve;
 mod rights;
 mod rows;

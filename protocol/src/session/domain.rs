@@ -258,6 +258,9 @@ impl Domain {
             self.status = Status::Open;
         }
         for record in &part.records {
+            if self.wanted.is_empty() {
+                break;
+            }
             self.wanted.remove(&key_hash(self.id, &record.key));
         }
         if let Some(delta) = part.delta {

@@ -562,9 +562,8 @@ impl WireRecord {
         let seen = self.seen.iter().map(|&(number, time)| Ok((device(devices, number)?, time)));
         let seen = Ancestry::from_entries(seen.collect::<Result<_, _>>()?);
         let stamp = Stamp { time: self.time, device: device(devices, self.device)? };
-        let record = Record::new(self.key, self.value.map(ByteBuf::into_vec), stamp, seen);
-        record.check().map_err(DecodeError::malformed)?;
-        Ok(record)
+        Record::received(self.key, self.value.map(ByteBuf::into_vec), stamp, seen)
+            .map_err(DecodeError::malformed)
     }
 }
 
