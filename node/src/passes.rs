@@ -87,6 +87,10 @@ pub struct Answered {
     pub error: Option<PassError>,
 }
 
+/// Requests of one peer that are worked on at the same time: as many as an
+/// honest one has under way. One peer alone never keeps the others waiting.
+pub const ANSWERING_MAX: usize = 8;
+
 /// Sessions that one peer may have open here: a pass, a comparison, and as
 /// many again that it has given up without saying so.
 pub const SESSIONS_PER_PEER_MAX: usize = 4;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says why it did not run")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
+mod abuse;
 mod dependencies;
 mod docs;
 mod floors;

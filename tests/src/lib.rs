@@ -3,6 +3,7 @@
 pub mod campaign;
 pub mod device;
 pub mod disk;
+pub mod flood;
 pub mod floors;
 pub mod fuzz;
 pub mod guard;

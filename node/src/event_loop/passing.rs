@@ -30,10 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a long pass tells how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
-/// Requests of one device that are worked on at the same time: as many as an
-/// honest one has under way. One device alone never keeps the others waiting.
-const ANSWERING_MAX: usize = 8;
-
 /// Unfinished passes in a row after which whoever waits is told.
 const UNFINISHED_MAX: u32 = 3;
 
@@ -172,7 +168,7 @@ impl EventLoop {
         let answering = self.passing.answering.get(&device).copied().unwrap_or_default();
         // Trust comes first: a device that has not been heard yet may bring the
         // news that it is not to be served, or that another one is not.
-        if self.is_busy() || answering >= ANSWERING_MAX || !self.state.is_greeted(device) {
+        if self.is_busy() || answering >= passes::ANSWERING_MAX || !self.state.is_greeted(device) {
             self.answer_sync(device, answer, Response::Refuse(Refusal::Busy).encode());
             return;
         }
