@@ -76,6 +76,13 @@ impl Proxy {
         self.wire.lock().left = Some(bytes);
     }
 
+    /// Lets this many bytes of what is held pass.
+    pub(crate) fn let_through(&self, bytes: u64) {
+        let mut state = self.wire.lock();
+        state.left = state.left.map(|left| left + bytes);
+        self.wire.changed.notify_all();
+    }
+
     /// Waits until something is held.
     pub(crate) fn wait_until_held(&self) {
         until("something is held", || (self.wire.lock().left == Some(0)).then_some(()));

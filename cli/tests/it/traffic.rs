@@ -1,5 +1,7 @@
 //! What a sync costs on the wire, counted outside of both processes.
 
+use kinsync_tests::wait::until;
+
 use crate::library;
 use crate::node::{Node, pair};
 use crate::proxy::Proxy;
@@ -10,6 +12,10 @@ const EDIT_BYTES_MAX: u64 = 8 * 1024;
 /// What a pass may cost that finds nothing to do. Half of it is encryption and
 /// the frames around the two messages.
 const NOTHING_BYTES_MAX: u64 = 1024;
+
+/// Edits of one record while a device takes nearly nothing, and their size.
+const EDITS: u64 = 10;
+const EDIT_BYTES: usize = 50_000;
 
 /// P22, P25: one edit among 5,000 messages costs what was edited, and a sync of
 /// nothing costs next to nothing.
@@ -47,6 +53,38 @@ fn an_edit_costs_what_was_edited() {
     }
     assert_eq!(laptop.count("messages"), 5_000, "an edit is no new message");
     assert_eq!(wire.accepted(), 1);
+}
+
+/// A device that takes a byte for each edit keeps no other one waiting, and what it has not taken is not kept for it as
+/// often as it was written.
+#[test]
+fn a_device_that_takes_a_byte_at_a_time_keeps_nobody_waiting() {
+    let names = ["desktop", "laptop", "phone"];
+    let [desktop, laptop, phone] = names.map(Node::on_loopback);
+    let wire = Proxy::to(desktop.address());
+    pair(&desktop, &laptop, Some(desktop.address()));
+    pair(&desktop, &phone, Some(&wire.multiaddr()));
+    let has = |node: &Node, value: &str| node.run(&["get", "settings", "edit"]).stdout.trim_end() == value;
+    desktop.put("settings", "edit", "before");
+    for node in [&laptop, &phone] {
+        until("the first edit is there", || has(node, "before").then_some(()));
+    }
+
+    let before = wire.passed();
+    wire.hold_after(0);
+    let edit = |number: u64| format!("{number} {}", "x".repeat(EDIT_BYTES));
+    for number in 0..EDITS {
+        desktop.put("settings", "edit", &edit(number));
+        until("the edit is on the laptop", || has(&laptop, &edit(number)).then_some(()));
+        wire.wait_until_held();
+        wire.let_through(1);
+    }
+    assert!(has(&phone, "before"), "so few bytes bring nothing");
+    assert!(wire.passed() - before <= EDITS);
+    wire.release();
+    until("the last edit is on the phone", || has(&phone, &edit(EDITS - 1)).then_some(()));
+    let (passed, written) = (wire.passed() - before, EDITS * EDIT_BYTES as u64);
+    assert!(passed < written / 2, "{passed} bytes passed, {written} were written");
 }
 
 /// D7, F14, F17: turns that two devices add to one chat while apart are all

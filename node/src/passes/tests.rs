@@ -97,6 +97,41 @@ fn a_pass_makes_two_stores_equal() {
     assert!(pass(&laptop, &phone, true).is_equal());
 }
 
+/// D6 F14: clocks that are set again and again while a pass runs change nothing
+/// of what it comes to, and an edit made after it wins all the same.
+#[test]
+fn clocks_that_jump_in_the_middle_of_a_pass_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    let year = 365 * 86_400_000;
+    let mut walls = [NOW.0, 0, NOW.0 + year, u64::MAX, 1, NOW.0 + 1].into_iter().cycle().map(UnixMillis);
+    let mut wall = || walls.next().unwrap();
+    let many = |name: &str| {
+        let key = |n: usize| Key::new(format!("{name}/{n}")).unwrap();
+        (0..400).map(|n| (key(n), vec![b'x'; 4_000])).collect()
+    };
+    laptop.store.put_many(messages(), many("laptop"), wall()).unwrap();
+    phone.store.put_many(messages(), many("phone"), wall()).unwrap();
+    let (mut session, mut frame) = open(&laptop.store, PHONE, 7, [9; 8], false).unwrap();
+    let mut steps = 0;
+    let outcome = loop {
+        steps += 1;
+        phone.store.put(messages(), Key::new("meanwhile").unwrap(), vec![b'0' + steps], wall()).unwrap();
+        let answered = answer(&phone.store, &phone.sessions, LAPTOP, &frame, wall());
+        match advance(&laptop.store, &laptop.sessions, session, &answered.response, wall()).unwrap() {
+            Advance::Next(next, bytes) if steps < 40 => (session, frame) = (next, bytes),
+            Advance::Next(next, _) => break next.outcome(),
+            Advance::Ended(outcome) => break outcome,
+        }
+    };
+    assert!(steps > 3 && outcome.received >= 400 && outcome.sent == 400, "{steps} steps: {outcome:?}");
+    assert!(pass(&laptop, &phone, false).is_equal());
+    assert_eq!(value(&laptop, "meanwhile"), value(&phone, "meanwhile"));
+    put(&laptop, "meanwhile", "after");
+    assert!(pass(&laptop, &phone, false).is_equal());
+    assert_eq!(value(&phone, "meanwhile").as_deref(), Some("after"));
+}
+
 /// P22: a change after a pass goes by a push, and the push counts as taken in.
 #[test]
 fn a_push_follows_on_a_pass() {
