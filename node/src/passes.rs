@@ -18,8 +18,9 @@ use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_protocol::sums::Nonce;
 use kinsync_protocol::trust::{Action, Standing};
+use kinsync_protocol::wire::compress;
 use kinsync_protocol::wire::frame::{Frame, Push, Refusal, Request, Response};
-use kinsync_store::{Job, ReadError, Store, WriteError};
+use kinsync_store::{Job, ReadError, Sharing, Store, WriteError};
 use thiserror::Error;
 
 use shared::Shared;
@@ -90,6 +91,13 @@ pub struct Answered {
 /// Requests of one peer that are worked on at the same time: as many as an
 /// honest one has under way. One peer alone never keeps the others waiting.
 pub const ANSWERING_MAX: usize = 8;
+
+impl Answered {
+    /// An answer that is part of no pass.
+    fn nothing(response: &Response) -> Self {
+        Self { response: response.encode(), outcome: None, error: None }
+    }
+}
 
 /// Sessions that one peer may have open here: a pass, a comparison, and as
 /// many again that it has given up without saying so.
@@ -197,7 +205,11 @@ pub fn advance(
     }
     let step = step(store, &mut session, frame, now)?;
     Ok(match step.frame {
-        Some(frame) => Advance::Next(session, Request::Exchange(frame).encode()),
+        Some(frame) => {
+            let records = domains_of_records(&session, &frame);
+            let message = compressed(store, records, Request::Exchange(frame).encode());
+            Advance::Next(session, message)
+        }
         None => Advance::Ended(session.outcome()),
     })
 }
@@ -212,19 +224,15 @@ pub fn answer(
 ) -> Answered {
     let answered = match Request::decode(request) {
         Ok(Request::Exchange(frame)) => exchange(store, sessions, peer, frame, now),
-        Ok(Request::Push(push)) => {
-            take_push(store, peer, push, now).map(|in_order| (Response::Pushed { in_order }, None))
-        }
+        Ok(Request::Push(push)) => take_push(store, peer, push, now)
+            .map(|in_order| Answered::nothing(&Response::Pushed { in_order })),
         Ok(_) => Err(PeerFault::Unexpected { what: "request" }.into()),
         Err(error) => Err(PeerFault::from(error).into()),
     };
-    match answered {
-        Ok((response, outcome)) => Answered { response: response.encode(), outcome, error: None },
-        Err(error) => {
-            let response = Response::Refuse(refusal(&error)).encode();
-            Answered { response, outcome: None, error: Some(error) }
-        }
-    }
+    answered.unwrap_or_else(|error| {
+        let refused = Answered::nothing(&Response::Refuse(refusal(&error)));
+        Answered { error: Some(error), ..refused }
+    })
 }
 
 fn exchange(
@@ -233,9 +241,9 @@ fn exchange(
     peer: DeviceId,
     frame: Frame,
     now: UnixMillis,
-) -> Result<(Response, Option<(u64, Outcome)>), PassError> {
+) -> Result<Answered, PassError> {
     if sessions.goes_first(peer) && frame.hello.as_ref().is_some_and(|hello| !hello.compare) {
-        return Ok((Response::Refuse(Refusal::Busy), None));
+        return Ok(Answered::nothing(&Response::Refuse(Refusal::Busy)));
     }
     // A Hello always begins anew, also under a number that is in use.
     let mut session = match (sessions.take(peer, frame.session), &frame.hello) {
@@ -246,8 +254,23 @@ fn exchange(
     let step = step(store, &mut session, frame, now)?;
     let frame = step.frame.ok_or(PassError::Refused(Refusal::NoSession))?;
     let outcome = (!session.compares()).then(|| (session.id(), session.outcome()));
+    let records = domains_of_records(&session, &frame);
+    let response = compressed(store, records, Response::Exchange(frame).encode());
     sessions.put(session);
-    Ok((Response::Exchange(frame), outcome))
+    Ok(Answered { response, outcome, error: None })
+}
+
+/// The domains whose records a frame holds.
+fn domains_of_records(session: &Session, frame: &Frame) -> Vec<DomainId> {
+    let parts = frame.parts.iter().filter(|part| !part.records.is_empty());
+    parts.filter_map(|part| session.domain(part.domain)).collect()
+}
+
+/// The message, compressed if none of the records is one that has to be asked
+/// for: how well those compress beside others must tell nobody what they are.
+fn compressed(store: &Store, records: impl IntoIterator<Item = DomainId>, message: Vec<u8>) -> Vec<u8> {
+    let free = records.into_iter().all(|domain| store.sharing(domain) == Sharing::Free);
+    if free { compress(message) } else { message }
 }
 
 fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> Result<Step, PassError> {
@@ -347,7 +370,7 @@ pub fn push(store: &Store, peer: DeviceId, domain: DomainId, acked: u64) -> Resu
             return Ok(Pushing::Nothing);
         }
         let push = Push { domain, epoch, previous: acked, seq, records };
-        Ok(Pushing::Send(Request::Push(push).encode(), seq))
+        Ok(Pushing::Send(compressed(store, [domain], Request::Push(push).encode()), seq))
     })
 }
 

@@ -225,6 +225,11 @@ impl Session {
         self.peer
     }
 
+    /// The domain of a part.
+    pub fn domain(&self, index: u16) -> Option<DomainId> {
+        self.domains.get(usize::from(index)).map(|domain| domain.id)
+    }
+
     /// How the session stands. Final once [`step`](Self::step) of the
     /// initiator gave no frame.
     pub fn outcome(&self) -> Outcome {

@@ -13,7 +13,10 @@ use thiserror::Error;
 
 use crate::limits::CBOR_DEPTH_MAX;
 
+mod compress;
 pub mod frame;
+
+pub use compress::compress;
 
 /// Why a message could not be read. The sender is at fault; asking again does
 /// not help.

@@ -213,6 +213,11 @@ impl Store {
         self.core.set_sharing(sharing);
     }
 
+    /// With whom the records of a domain are shared.
+    pub fn sharing(&self, domain: DomainId) -> Sharing {
+        self.core.rules().sharing(domain)
+    }
+
     /// Says how many changes at once are held, in domains whose rules do not
     /// say it. Holds for every job that has not begun.
     pub fn set_guard(&self, guard: Guard) {

@@ -24,13 +24,11 @@ pub(crate) fn id(i: u64) -> String {
 pub(crate) fn record(i: u64, generation: u64) -> String {
     let role = if i.is_multiple_of(2) { "user" } else { "char" };
     let mut text = format!(r#"{{"role":"{role}","order":"{i:07}","generation":{generation},"text":""#);
-    let mut state = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ generation.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    // Mixed first: the words of one record must not be those of the next one, moved on by one.
+    let mut state = mix(mix(i).wrapping_add(generation));
     while text.len() < BYTES - 2 {
-        // One step of splitmix64 a word.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
+        let mixed = mix(state);
         for place in 0..1 + mixed % 3 {
             let syllable = usize::try_from((mixed >> (8 + 5 * place)) % 32).unwrap_or_default();
             text.push_str(SYLLABLES.get(syllable).copied().unwrap_or_default());
@@ -40,4 +38,11 @@ pub(crate) fn record(i: u64, generation: u64) -> String {
     text.truncate(BYTES - 2);
     text.push_str("\"}");
     text
+}
+
+/// The last step of splitmix64.
+fn mix(state: u64) -> u64 {
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

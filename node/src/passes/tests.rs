@@ -308,6 +308,31 @@ fn a_reason_that_was_not_told_ends_no_session() {
     assert_eq!(value(&laptop, "b").as_deref(), Some("two"));
 }
 
+/// What has to be asked for is not compressed: its length tells nobody how
+/// alike it is to what else is in the message.
+#[test]
+fn records_that_have_to_be_asked_for_are_not_compressed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone) = pair(dir.path());
+    put(&laptop, "a", &"the same again and again, ".repeat(100));
+    let acked = head_of(&pass(&laptop, &phone, false));
+    put(&laptop, "b", &"once more ".repeat(200));
+    let pushed = || match push(&laptop.store, PHONE, messages(), acked) {
+        Ok(Pushing::Send(bytes, _)) => bytes,
+        pushing => panic!("{pushing:?}"),
+    };
+    let compressed = pushed();
+    assert!(compressed.len() < 500);
+    laptop.store.set_sharing([(messages(), Sharing::OptIn)].into());
+    let rights = Rights { also: ["messages".to_owned()].into(), ..Rights::ALL };
+    laptop.store.write(Job::allow(PHONE, rights)).unwrap();
+    let plain = pushed();
+    assert!(plain.len() > 2_000);
+    assert_eq!(Request::decode(&plain), Request::decode(&compressed));
+    let answered = answer(&phone.store, &phone.sessions, LAPTOP, &compressed, NOW);
+    assert!(super::pushed(&answered.response).unwrap());
+}
+
 /// S16: from the commit of a revoke on, nothing more is read for the device.
 #[test]
 fn a_session_of_a_revoked_device_reads_nothing_more() {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
+use super::compress::decompress;
 use super::{Bounded, DecodeError, decode, encode, positional};
 use crate::floor::Floor;
 use crate::grants::Grants;
@@ -288,9 +289,10 @@ impl Request {
         }
     }
 
-    /// Reads a request of at most [`FRAME_BYTES_MAX`] bytes.
+    /// Reads a request, [compressed](super::compress) or not, of at most
+    /// [`FRAME_BYTES_MAX`] bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        match split(bytes)? {
+        match split(&decompress(bytes)?)? {
             (EXCHANGE, body) => Ok(Self::Exchange(decode::<WireFrame>(body, FRAME_BYTES_MAX)?.into_frame()?)),
             (PUSH, body) => Ok(Self::Push(decode::<WirePush>(body, FRAME_BYTES_MAX)?.into_push()?)),
             (kind, _) => Err(DecodeError::malformed(format_args!("no request has kind {kind}"))),
@@ -308,9 +310,10 @@ impl Response {
         }
     }
 
-    /// Reads a response of at most [`FRAME_BYTES_MAX`] bytes.
+    /// Reads a response, [compressed](super::compress) or not, of at most
+    /// [`FRAME_BYTES_MAX`] bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        match split(bytes)? {
+        match split(&decompress(bytes)?)? {
             (EXCHANGE, body) => Ok(Self::Exchange(decode::<WireFrame>(body, FRAME_BYTES_MAX)?.into_frame()?)),
             (PUSH, body) => Ok(Self::Pushed { in_order: decode(body, FRAME_BYTES_MAX)? }),
             (REFUSE, body) => refusal(decode(body, FRAME_BYTES_MAX)?).map(Self::Refuse),
@@ -331,9 +334,6 @@ fn tagged<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
 }
 
 fn split(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
-    if bytes.len() > FRAME_BYTES_MAX {
-        return Err(DecodeError::TooLarge { bytes: bytes.len(), limit: FRAME_BYTES_MAX });
-    }
     match bytes {
         [kind, body @ ..] => Ok((*kind, body)),
         [] => Err(DecodeError::malformed("an empty message")),

@@ -8,6 +8,7 @@ use kinsync_protocol::item::key_hash;
 use kinsync_protocol::session::{Session, SessionError};
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::trust::Action;
+use kinsync_protocol::wire::compress;
 use kinsync_protocol::wire::frame::{Frame, Part, Push, Refusal, Request, Response};
 
 use super::{Cost, Device, Effect, Ghost, Mail, Open, Out, Talk, Told, Waiting, What};
@@ -74,7 +75,7 @@ impl Talk {
 
 impl<D: Disk> Device<D> {
     fn respond(&mut self, peer: usize, number: u64, response: &Response, out: &mut Out) {
-        out.mail.push(Mail { answer: true, ..self.mail(peer, number, response.encode()) });
+        out.mail.push(Mail { answer: true, ..self.mail(peer, number, compress(response.encode())) });
     }
 
     fn refuse(&mut self, mail: &Mail, refusal: Refusal, out: &mut Out) {
@@ -164,7 +165,7 @@ impl<D: Disk> Device<D> {
     fn exchange(&mut self, peer: usize, mut talk: Talk, frame: Frame, now: u64, out: &mut Out) {
         talk.cost.count(&frame);
         out.effects.extend(talk.shares(&frame).into_iter().map(|domain| Effect::Shared { peer, domain }));
-        let bytes = Request::Exchange(frame).encode();
+        let bytes = compress(Request::Exchange(frame).encode());
         talk.cost.round_trips += 1;
         talk.cost.bytes += bytes.len() as u64;
         if talk.cost.round_trips > LONG {
@@ -180,7 +181,7 @@ impl<D: Disk> Device<D> {
         while let Some((domain, push)) = self.news(peer) {
             let seq = push.seq;
             out.effects.push(Effect::Shared { peer, domain });
-            let bytes = Request::Push(push).encode();
+            let bytes = compress(Request::Push(push).encode());
             if !self.habits.pipelined {
                 self.ask(peer, bytes, What::Push { domain, seq }, now, out);
                 return;
