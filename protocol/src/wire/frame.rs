@@ -289,7 +289,7 @@ impl Request {
         }
     }
 
-    /// Reads a request, [compressed](super::compress) or not, of at most
+    /// Reads a request, [compressed](super::compress()) or not, of at most
     /// [`FRAME_BYTES_MAX`] bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match split(&decompress(bytes)?)? {
@@ -310,7 +310,7 @@ impl Response {
         }
     }
 
-    /// Reads a response, [compressed](super::compress) or not, of at most
+    /// Reads a response, [compressed](super::compress()) or not, of at most
     /// [`FRAME_BYTES_MAX`] bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match split(&decompress(bytes)?)? {
