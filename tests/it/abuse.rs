@@ -18,8 +18,8 @@ const DOMAIN: &str = "settings";
 /// Records of the library that is asked for: more than one frame holds.
 const RECORDS: usize = 4_000;
 
-/// Bytes of a page at least, where there is more than one.
-const PAGE_BYTES_MIN: u64 = 64 << 10;
+/// Bytes of a page at least, compressed, where there is more than one: far more than an answer without records.
+const PAGE_BYTES_MIN: u64 = 4 << 10;
 
 /// Edits each way while something else goes on.
 const EDITS: usize = 5;
