@@ -9,12 +9,11 @@ use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::limits::KEY_BYTES_MAX;
 use kinsync_protocol::record::{Key, KeyError, Version};
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
-use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
 use crate::job::{Job, check_value};
-use crate::tables;
+use crate::tables::{self, Rows};
 
 /// Letters of a time: sixteen hexadecimal digits, so that text sorts as time
 /// does.

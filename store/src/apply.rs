@@ -18,7 +18,6 @@ use kinsync_protocol::snapshot::{Cursor, Epoch, Item};
 use kinsync_protocol::stamp::{Ancestry, HybridClock, Stamp, UnixMillis};
 use kinsync_protocol::sums::Summary;
 use kinsync_protocol::value::{self, Header, ValueError};
-use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::commit::{Change, Commit, DomainChange};
 use crate::error::{ReadError, WriteError};
@@ -27,7 +26,7 @@ use crate::migrate;
 use crate::recall::Recall;
 use crate::rows::{DomainRow, ItemRow, PastRow, Place, Reason, encode_cursor};
 use crate::rules::RuleSet;
-use crate::tables::{self, Tables};
+use crate::tables::{self, Rows, Tables};
 
 /// Epochs remembered per domain: a cursor from before that many starts leads
 /// to a repair, which is slower and as right.
@@ -801,7 +800,7 @@ pub(crate) fn are_conflict(a: &Version, b: &Version) -> bool {
 
 /// The device of a local number.
 pub(crate) fn resolve(
-    devices: &impl ReadableTable<u32, &'static [u8; 32]>,
+    devices: &impl Rows<u32, &'static [u8; 32]>,
     number: u32,
 ) -> Result<DeviceId, ReadError> {
     let row = devices.get(number)?.ok_or_else(|| ReadError::damaged("an unknown device number"))?;

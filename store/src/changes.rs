@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::error::ReadError;
 use crate::snapshot::StoreSnapshot;
-use crate::tables;
+use crate::tables::{self, Rows};
 
 /// Changes in one page at most: some hundred kilobytes of JSON.
 pub const CHANGES_ROWS_MAX: usize = 1_000;

@@ -12,7 +12,7 @@ use crate::apply::{EPOCHS_MAX, places};
 use crate::error::ReadError;
 use crate::rows::DomainRow;
 use crate::snapshot::StoreSnapshot;
-use crate::tables;
+use crate::tables::{self, Rows};
 use crate::waiting::Waiting;
 
 /// Faults listed in one report; the rest is counted.
@@ -285,11 +285,10 @@ impl StoreSnapshot {
 mod tests {
     use std::sync::Arc;
 
-    use redb::ReadableTable;
-
     use super::BTreeMap;
     use crate::Store;
     use crate::apply::Tx;
+    use crate::tables::Rows;
     use crate::tests::platter::{created, start};
     use crate::tests::world::*;
     use crate::{Job, Report, Rules};

@@ -12,7 +12,6 @@ use std::str::FromStr;
 use kinsync_protocol::id::DomainId;
 use kinsync_protocol::record::{Key, Version};
 use kinsync_protocol::stamp::UnixMillis;
-use redb::{ReadableTable, ReadableTableMetadata};
 use thiserror::Error;
 
 use crate::apply::{Stop, Tx};
@@ -21,6 +20,7 @@ use crate::error::{ReadError, WriteError};
 use crate::job::{Job, check_value};
 use crate::rows::{open_row, seal_row};
 use crate::snapshot::StoreSnapshot;
+use crate::tables::Rows;
 
 /// Drafts at a time: far more than a device writes at once, few enough to be
 /// looked through.
@@ -124,7 +124,7 @@ impl Draft {
     }
 
     /// Its text, from the table of texts.
-    fn text(&self, texts: &impl ReadableTable<&'static [u8], &'static [u8]>) -> Result<Vec<u8>, ReadError> {
+    fn text(&self, texts: &impl Rows<&'static [u8], &'static [u8]>) -> Result<Vec<u8>, ReadError> {
         let key = Self::row_key(self.domain, &self.key);
         let row = texts.get(key.as_slice())?;
         let text = row.as_ref().and_then(|row| open_row(&key, row.value()));

@@ -12,12 +12,11 @@ use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::item;
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::stamp::UnixMillis;
-use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
 use crate::rows::{PastRow, Place};
-use crate::tables;
+use crate::tables::{self, Rows};
 
 impl Tx<'_> {
     /// Refuses to write a child whose parent is deleted: it would be deleted

@@ -7,13 +7,12 @@ use kinsync_protocol::item;
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::FloorNews;
 use kinsync_protocol::stamp::UnixMillis;
-use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx};
 use crate::error::ReadError;
 use crate::job::Job;
 use crate::rows::{ItemRow, Reason};
-use crate::tables;
+use crate::tables::{self, Rows};
 
 impl Tx<'_> {
     /// Takes in what a session found out about another device's floor.

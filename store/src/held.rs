@@ -13,7 +13,6 @@ use kinsync_protocol::item;
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::snapshot::Batch;
 use kinsync_protocol::stamp::{Hlc, Stamp, UnixMillis};
-use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx, resolve};
 use crate::bytes::Reader;
@@ -22,7 +21,7 @@ use crate::guard::{MassCounts, is_mass_change};
 use crate::job::Job;
 use crate::rows::{PastRow, Place, Reason, decode_cursor, open_row, seal_row};
 use crate::snapshot::StoreSnapshot;
-use crate::tables;
+use crate::tables::{self, Rows};
 
 /// Held records that are kept, of all devices and domains. What is beyond them
 /// is counted, and comes again once a person has accepted.
@@ -367,7 +366,7 @@ impl Tx<'_> {
     fn take_held(&mut self, held: &Held) -> Result<Vec<Record>, ReadError> {
         let records = self.held_records(held)?;
         let (first, last) = records_of(held.peer, held.domain);
-        self.tables.held_records.retain_in::<&[u8], _>(first.as_slice()..=last.as_slice(), |_, _| false)?;
+        self.tables.held_records.retain_in::<&[u8]>(first.as_slice()..=last.as_slice(), |_, _| false)?;
         self.tables.held.remove(&Held::key(held.peer, held.domain))?;
         self.memory.tallies.remove(&(held.peer, held.domain));
         self.memory.looked.remove(&held.number);
@@ -563,7 +562,7 @@ impl StoreSnapshot {
     }
 }
 
-fn read_held(table: &impl ReadableTable<&'static [u8; 48], &'static [u8]>) -> Result<Vec<Held>, ReadError> {
+fn read_held(table: &impl Rows<&'static [u8; 48], &'static [u8]>) -> Result<Vec<Held>, ReadError> {
     let mut all = Vec::new();
     for row in table.iter()? {
         let (key, row) = row?;
@@ -573,7 +572,7 @@ fn read_held(table: &impl ReadableTable<&'static [u8; 48], &'static [u8]>) -> Re
 }
 
 fn read_records(
-    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    table: &impl Rows<&'static [u8], &'static [u8]>,
     held: &Held,
     dom: u32,
     resolve: &mut crate::rows::Resolve<'_>,

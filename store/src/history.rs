@@ -4,12 +4,11 @@ use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::Version;
 use kinsync_protocol::stamp::{Stamp, UnixMillis};
 use kinsync_protocol::value;
-use redb::ReadableTable;
 
 use crate::apply::{Tx, resolve};
 use crate::error::ReadError;
 use crate::rows::{ItemRow, PastRow, Place, Reason};
-use crate::tables::{self, Tables};
+use crate::tables::{self, Rows, Tables};
 
 /// A record keeps this many versions however old they are.
 pub const PAST_VERSIONS: usize = 10;

@@ -11,11 +11,11 @@ use kinsync_protocol::record::{Key, Version};
 use kinsync_protocol::snapshot::{Batch, FloorNews};
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
 use kinsync_protocol::value;
-use redb::ReadableTable;
 
 use crate::apply::{Stood, Stop, Tx};
 use crate::error::{ReadError, WriteError};
 use crate::history::body;
+use crate::tables::Rows;
 
 /// Bytes of a domain's name. Long enough for a reversed host name and a path.
 pub const DOMAIN_NAME_BYTES_MAX: usize = 128;

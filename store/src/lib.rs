@@ -1,4 +1,5 @@
-//! The durable record store of kinsync: one file, no async, no clock.
+//! The durable record store of kinsync: no async, no clock, and one file when it
+//! is closed.
 //!
 //! [`Store`] opens the file. Reads take a [`StoreSnapshot`], which is also
 //! what a sync session reads; writes are [`Job`]s for the one thread that
@@ -6,8 +7,9 @@
 //! cursor that covers it, commits in one transaction, so no crash and no
 //! restored backup can make them disagree.
 //!
-//! A write is answered when it is on disk. When the disk is full or a commit
-//! fails, writing stops with a named [`State`] and reading goes on.
+//! A write is answered when it is on disk: in the log beside the tables, which
+//! follow later. When the disk is full or a commit fails, writing stops with a
+//! named [`State`] and reading goes on.
 
 mod append;
 mod apply;
@@ -33,6 +35,7 @@ mod peers;
 mod private;
 mod query;
 mod recall;
+mod redo;
 mod resolve;
 mod rights;
 mod rows;
@@ -44,6 +47,7 @@ mod trash;
 mod trust;
 mod undo;
 mod waiting;
+mod wal;
 mod writer;
 
 #[cfg(test)]

@@ -5,32 +5,39 @@ use kinsync_protocol::stamp::Hlc;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::error::{OpenError, ReadError};
-use crate::tables::{META, Tables};
+use crate::redo::{self, Redo};
+use crate::tables::{META, Rows, Tables};
+use crate::wal::Generation;
 
 /// The version this program writes.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// Changes a file of one version into one of the next, within a transaction.
 type Step = fn(&WriteTransaction) -> Result<(), ReadError>;
 
 /// The step at index `n` makes version `n + 2` of version `n + 1`.
-const STEPS: &[Step] = &[add_tables];
+const STEPS: &[Step] = &[add_tables, add_log];
 
 const KEY_VERSION: &str = "version";
 const KEY_DEVICE: &str = "device";
 const KEY_CLOCK: &str = "clock";
 const KEY_STARTS: &str = "starts";
+const KEY_GENERATION: &str = "generation";
 
 /// What the file says about itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     /// The last time its hybrid clock gave out.
     pub(crate) clock: Hlc,
+    /// Which entries of the write-ahead log follow the tables.
+    pub(crate) generation: Option<Generation>,
 }
 
 /// Writes the facts of a new file.
 pub(crate) fn create(transaction: &WriteTransaction, device: DeviceId) -> Result<(), ReadError> {
-    let mut tables = Tables::open(transaction)?;
+    let redo = Redo::default();
+    let mut tables = Tables::new(transaction, &redo);
+    tables.create()?;
     tables.meta.insert(KEY_VERSION, VERSION.to_be_bytes().as_slice())?;
     tables.meta.insert(KEY_DEVICE, device.0.as_slice())?;
     Ok(())
@@ -68,7 +75,8 @@ pub(crate) fn check(
             bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged(&"its clock is unreadable"))?
         }
     };
-    Ok((version, Facts { clock: Hlc(clock) }))
+    let generation = read(KEY_GENERATION)?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+    Ok((version, Facts { clock: Hlc(clock), generation }))
 }
 
 /// Runs the steps from `version` to the current one. Whether there were any.
@@ -86,8 +94,42 @@ pub(crate) fn run(transaction: &WriteTransaction, version: u32) -> Result<bool, 
 
 /// 1 to 2: tables were added; what was there stays as it is.
 fn add_tables(transaction: &WriteTransaction) -> Result<(), ReadError> {
-    Tables::open(transaction)?;
+    Tables::new(transaction, &Redo::default()).create()
+}
+
+/// 2 to 3: a program that knows no log must not open tables that a log follows.
+fn add_log(_: &WriteTransaction) -> Result<(), ReadError> {
     Ok(())
+}
+
+/// Names the generation of the log whose entries follow, in the transaction
+/// that brings the tables to disk.
+pub(crate) fn note_generation(
+    transaction: &WriteTransaction,
+    generation: Generation,
+) -> Result<(), ReadError> {
+    transaction.open_table(META)?.insert(KEY_GENERATION, generation.to_be_bytes().as_slice())?;
+    Ok(())
+}
+
+/// Does the entries of a log again, and names the generation of those that
+/// follow. The clock as they left it.
+pub(crate) fn redo(
+    transaction: &WriteTransaction,
+    entries: &[Vec<u8>],
+    next: Generation,
+) -> Result<Hlc, ReadError> {
+    for entry in entries {
+        let redone = Redo::default();
+        let mut tables = Tables::new(transaction, &redone);
+        for change in redo::changes(entry) {
+            tables.redo(&change?)?;
+        }
+    }
+    note_generation(transaction, next)?;
+    let meta = transaction.open_table(META)?;
+    let clock = meta.get(KEY_CLOCK)?.and_then(|row| row.value().try_into().ok());
+    Ok(Hlc(clock.map_or(0, u64::from_be_bytes)))
 }
 
 /// Notes the clock, in the transaction of the writes that it stamped.

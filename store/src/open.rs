@@ -23,6 +23,7 @@ use crate::error::{OpenError, ReadError, is_full, is_read_only};
 use crate::migrate;
 use crate::rules::{RuleSet, Sharing};
 use crate::tables::{META, View};
+use crate::wal::{self, Generation, next_generation};
 
 /// How the store stands with writing. Reading goes on in every state.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,6 +51,11 @@ pub(crate) trait Medium: Send + Sync {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>>;
     /// How many bytes it takes.
     fn bytes(&self) -> io::Result<u64>;
+    /// Opens the storage of the write-ahead log. Without `create`, none if there
+    /// is none.
+    fn open_log(&self, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>>;
+    /// Removes it.
+    fn remove_log(&self) -> io::Result<()>;
 }
 
 type Subscriber = Box<dyn FnMut(&Commit) + Send>;
@@ -60,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) ballast: Arc<Ballast>,
     pub(crate) device: DeviceId,
     cache_bytes: usize,
+    /// Bytes of entries that the write-ahead log takes.
+    pub(crate) log_bytes: u64,
     pub(crate) database: RwLock<Option<Opened>>,
     state: Mutex<State>,
     subscribers: Mutex<Vec<Subscriber>>,
@@ -74,12 +82,14 @@ impl Core {
         ballast: Ballast,
         device: DeviceId,
         cache_bytes: usize,
+        log_bytes: u64,
     ) -> Self {
         Self {
             medium,
             ballast: Arc::new(ballast),
             device,
             cache_bytes,
+            log_bytes,
             database: RwLock::new(None),
             state: Mutex::new(State::Writing),
             subscribers: Mutex::new(Vec::new()),
@@ -163,16 +173,38 @@ impl Core {
             .map_err(from_database)?;
         let view = database.begin_read().map_err(damaged)?;
         let meta = view.open_table(META).map_err(damaged)?;
-        let (version, facts) = migrate::check(&meta, self.device)?;
+        let (version, mut facts) = migrate::check(&meta, self.device)?;
         drop((meta, view));
+        if let Some(generation) = facts.generation
+            && let Some(clock) = self.redo(&database, generation)?
+        {
+            facts.clock = clock;
+        }
         if version < migrate::VERSION {
             let transaction = database.begin_write().map_err(damaged)?;
             migrate::run(&transaction, version).map_err(damaged)?;
             transaction.commit().map_err(damaged)?;
         }
         // Damage that makes reading panic had better show now.
-        View::open(&database.begin_read().map_err(damaged)?).map_err(damaged)?;
+        View::new(database.begin_read().map_err(damaged)?).check().map_err(damaged)?;
         Ok((Opened { database, access }, facts.clock))
+    }
+
+    /// Does again what the log holds and the tables lack, and voids the log. The
+    /// clock as it stands then, if there was something.
+    fn redo(&self, database: &Database, generation: Generation) -> Result<Option<Hlc>, OpenError> {
+        let Some(file) = self.medium.open_log(false).map_err(from_io)? else { return Ok(None) };
+        let entries = wal::read(&*file, generation).map_err(from_io)?;
+        file.close().map_err(from_io)?;
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        tracing::info!(entries = entries.len(), "writing from the log what the tables lack");
+        let mut transaction = database.begin_write().map_err(damaged)?;
+        transaction.set_quick_repair(true);
+        let clock = migrate::redo(&transaction, &entries, next_generation(generation)).map_err(damaged)?;
+        transaction.commit().map_err(damaged)?;
+        Ok(Some(clock))
     }
 }
 
@@ -223,6 +255,12 @@ pub(crate) struct FileMedium {
     pub(crate) path: PathBuf,
 }
 
+impl FileMedium {
+    fn log(&self) -> PathBuf {
+        beside(&self.path, "wal")
+    }
+}
+
 impl Medium for FileMedium {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
@@ -230,7 +268,33 @@ impl Medium for FileMedium {
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        fs::metadata(&self.path).map(|meta| meta.len())
+        let log = fs::metadata(self.log()).map_or(0, |meta| meta.len());
+        fs::metadata(&self.path).map(|meta| meta.len() + log)
+    }
+
+    fn open_log(&self, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>> {
+        let path = self.log();
+        let opened = OpenOptions::new().read(true).write(true).open(&path);
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !create {
+                    return Ok(None);
+                }
+                let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+                // An entry in a file that a crash takes away is on no disk.
+                sync_folder(&path)?;
+                file
+            }
+            opened => opened?,
+        };
+        Ok(Some(Box::new(FileBackend::new(file).map_err(io::Error::other)?)))
+    }
+
+    fn remove_log(&self) -> io::Result<()> {
+        match fs::remove_file(self.log()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
     }
 }
 

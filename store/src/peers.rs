@@ -6,7 +6,6 @@ use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::snapshot::Cursor;
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_protocol::wire;
-use redb::ReadableTable;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +14,7 @@ use crate::error::{ReadError, WriteError};
 use crate::job::{Job, check_text};
 use crate::rows::decode_cursor;
 use crate::snapshot::StoreSnapshot;
+use crate::tables::Rows;
 
 /// Bytes of a text that a peer or a person gives for a peer.
 pub const PEER_TEXT_BYTES_MAX: usize = 128;
@@ -115,8 +115,8 @@ impl Job<()> {
             tx.tables.peers.remove(&device.0)?;
             tx.tables
                 .addresses
-                .retain_in::<&[u8], _>(prefix(&device).as_slice().., |key, _| !key.starts_with(&device.0))?;
-            tx.tables.cursors.retain(|key, _| !key.starts_with(&device.0))?;
+                .retain_in::<&[u8]>(prefix(&device).as_slice().., |key, _| !key.starts_with(&device.0))?;
+            tx.tables.cursors.retain_in::<&[u8; 36]>(.., |key, _| !key.starts_with(&device.0))?;
             tx.dirty = true;
             Ok(())
         })
@@ -224,7 +224,7 @@ impl StoreSnapshot {
 }
 
 fn addresses(
-    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    table: &impl Rows<&'static [u8], &'static [u8]>,
     device: Option<DeviceId>,
 ) -> Result<Vec<Address>, ReadError> {
     let start = device.as_ref().map(prefix).unwrap_or_default();

@@ -9,6 +9,7 @@ use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
 use crate::job::{Job, check_value};
 use crate::snapshot::StoreSnapshot;
+use crate::tables::Rows;
 
 /// A value that stays on this device.
 #[derive(Clone, Debug, Eq, PartialEq)]

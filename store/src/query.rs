@@ -13,7 +13,7 @@ use crate::error::ReadError;
 use crate::history::{Past, body};
 use crate::rows::DomainRow;
 use crate::snapshot::StoreSnapshot;
-use crate::tables;
+use crate::tables::{self, Rows};
 
 /// One row of a listing.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -11,12 +11,11 @@ use std::collections::BTreeMap;
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item;
 use kinsync_protocol::record::Key;
-use redb::ReadableTable;
 
 use crate::apply::{Tx, resolve};
 use crate::error::ReadError;
 use crate::rows::{ItemRow, Place};
-use crate::tables::{self, Tables};
+use crate::tables::{self, Rows, Tables};
 
 /// Items that a transaction remembers; beyond them it starts anew. More than
 /// the records of one group of jobs, about 10 MB.

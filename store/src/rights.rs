@@ -9,7 +9,6 @@ use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::{Key, Record, Version};
 use kinsync_protocol::rights::{RIGHTS_DOMAINS_MAX, Rights};
 use kinsync_protocol::stamp::{Stamp, UnixMillis};
-use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
@@ -17,13 +16,11 @@ use crate::job::{DOMAIN_NAME_BYTES_MAX, Job, check_text};
 use crate::rows::{open_row, seal_row};
 use crate::rules::{RuleSet, Sharing};
 use crate::snapshot::StoreSnapshot;
+use crate::tables::Rows;
 
 /// What `peer` may do. In doubt nothing, as the row that is damaged may have
 /// been a narrow one.
-fn read(
-    table: &impl ReadableTable<&'static [u8; 32], &'static [u8]>,
-    peer: DeviceId,
-) -> Result<Rights, ReadError> {
+fn read(table: &impl Rows<&'static [u8; 32], &'static [u8]>, peer: DeviceId) -> Result<Rights, ReadError> {
     let Some(row) = table.get(&peer.0)? else { return Ok(Rights::ALL) };
     let content =
         open_row(&peer.0, row.value()).ok_or_else(|| ReadError::damaged("an altered row of rights"))?;

@@ -19,7 +19,7 @@ use crate::apply::resolve;
 use crate::error::ReadError;
 use crate::rows::{DomainRow, ItemRow, PastRow, Place, decode_cursor};
 use crate::rules::RuleSet;
-use crate::tables::{self, View};
+use crate::tables::{self, Rows, View};
 
 /// One consistent view of the store.
 ///
@@ -32,7 +32,6 @@ pub struct StoreSnapshot {
     devices: RefCell<BTreeMap<u32, DeviceId>>,
     pub(crate) rules: Arc<RuleSet>,
     damaged: Arc<AtomicU64>,
-    _transaction: ReadTransaction,
 }
 
 impl fmt::Debug for StoreSnapshot {
@@ -47,9 +46,8 @@ impl StoreSnapshot {
         device: DeviceId,
         rules: Arc<RuleSet>,
         damaged: Arc<AtomicU64>,
-    ) -> Result<Self, ReadError> {
-        let view = View::open(&transaction)?;
-        Ok(Self { view, device, devices: RefCell::default(), rules, damaged, _transaction: transaction })
+    ) -> Self {
+        Self { view: View::new(transaction), device, devices: RefCell::default(), rules, damaged }
     }
 
     /// The local number of a domain, if it was ever written to.

@@ -24,6 +24,7 @@ use crate::job::{Applied, Job, Pending, PutMany, Queued};
 use crate::open::{self, Core, FileMedium, State};
 use crate::rules::{RuleSet, Rules, Sharing};
 use crate::snapshot::StoreSnapshot;
+use crate::wal::LOG_BYTES_MAX;
 use crate::writer::Writer;
 
 /// Memory for pages of the file. More makes no read faster; the database's
@@ -75,7 +76,8 @@ impl Store {
         let ballast = (options.ballast_bytes > 0).then(|| open::beside(path, "ballast"));
         let ballast = Ballast::new(ballast, options.ballast_bytes);
         let medium = Box::new(FileMedium { path: path.to_owned() });
-        Self::start(Core::new(medium, ballast, options.device, options.cache_bytes), options.epoch_seed)
+        let core = Core::new(medium, ballast, options.device, options.cache_bytes, LOG_BYTES_MAX);
+        Self::start(core, options.epoch_seed)
     }
 
     pub(crate) fn start(core: Core, epoch_seed: Epoch) -> Result<Self, OpenError> {
@@ -117,7 +119,7 @@ impl Store {
         let database = database.as_ref().ok_or(ReadError::Closed)?;
         let core = &self.core;
         let damaged = Arc::clone(&core.damaged);
-        StoreSnapshot::new(database.database.begin_read()?, core.device, core.rules(), damaged)
+        Ok(StoreSnapshot::new(database.database.begin_read()?, core.device, core.rules(), damaged))
     }
 
     /// Reads within a snapshot, behind a fence: damage in the file that makes

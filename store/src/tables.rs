@@ -3,12 +3,180 @@
 //! Domains, devices and key hashes stand in keys as numbers, so that order is
 //! numeric and a domain is one range. `dom` and `dev` are local numbers that
 //! never leave this file; versions are always compared by full device id.
+//!
+//! The write-ahead log names tables by their place in the list: a new one goes
+//! to its end.
 
-use std::ops::RangeInclusive;
+use std::borrow::Borrow;
+use std::cell::OnceCell;
+use std::ops::{RangeBounds, RangeInclusive};
+use std::sync::Arc;
 
 use kinsync_protocol::id::KeyHash;
 use kinsync_protocol::record::Key;
-use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    AccessGuard, Key as TableKey, Range, ReadOnlyTable, ReadTransaction, ReadableTable,
+    ReadableTableMetadata, Table, TableDefinition, Value, WriteTransaction,
+};
+
+use crate::error::ReadError;
+use crate::redo::{Redo, Redone};
+
+/// What can be read of a table, in a transaction that writes as in one that
+/// only reads.
+pub(crate) trait Rows<K: TableKey + 'static, V: Value + 'static> {
+    /// The table in the database.
+    type Table: ReadableTable<K, V>;
+
+    /// Opens the table, unless that was done.
+    fn table(&self) -> Result<&Self::Table, ReadError>;
+
+    /// The value under a key.
+    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<AccessGuard<'_, V>>, ReadError> {
+        Ok(self.table()?.get(key)?)
+    }
+
+    /// The rows in a range of keys, from both ends.
+    fn range<'a, R>(&self, range: impl RangeBounds<R> + 'a) -> Result<Range<'_, K, V>, ReadError>
+    where
+        R: Borrow<K::SelfType<'a>> + 'a,
+    {
+        Ok(self.table()?.range(range)?)
+    }
+
+    /// All rows.
+    fn iter(&self) -> Result<Range<'_, K, V>, ReadError> {
+        Ok(self.table()?.iter()?)
+    }
+
+    /// The row with the least key.
+    #[cfg(test)]
+    fn first(&self) -> Result<Option<Pair<'_, K, V>>, ReadError> {
+        Ok(self.table()?.first()?)
+    }
+
+    /// The row with the greatest key.
+    fn last(&self) -> Result<Option<Pair<'_, K, V>>, ReadError> {
+        Ok(self.table()?.last()?)
+    }
+
+    /// How many rows there are.
+    fn len(&self) -> Result<u64, ReadError> {
+        Ok(self.table()?.len()?)
+    }
+}
+
+/// A key and its value.
+type Pair<'a, K, V> = (AccessGuard<'a, K>, AccessGuard<'a, V>);
+
+/// A table of a transaction that writes. It is opened when it is first used,
+/// as a write uses few of them, and notes each change in the redo.
+pub(crate) struct WriteTable<'t, K: TableKey + 'static, V: Value + 'static> {
+    number: u8,
+    definition: TableDefinition<'static, K, V>,
+    transaction: &'t WriteTransaction,
+    redo: &'t Redo,
+    table: OnceCell<Table<'t, K, V>>,
+}
+
+impl<'t, K: TableKey + 'static, V: Value + 'static> Rows<K, V> for WriteTable<'t, K, V> {
+    type Table = Table<'t, K, V>;
+
+    fn table(&self) -> Result<&Table<'t, K, V>, ReadError> {
+        match self.table.get() {
+            Some(table) => Ok(table),
+            None => {
+                let table = self.transaction.open_table(self.definition)?;
+                Ok(self.table.get_or_init(|| table))
+            }
+        }
+    }
+}
+
+impl<'t, K: TableKey + 'static, V: Value + 'static> WriteTable<'t, K, V> {
+    fn table_mut(&mut self) -> Result<&mut Table<'t, K, V>, ReadError> {
+        self.table()?;
+        Ok(self.table.get_mut().expect("it was just opened"))
+    }
+
+    /// Writes a row. The value that stood there.
+    pub(crate) fn insert<'k, 'v>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        value: impl Borrow<V::SelfType<'v>>,
+    ) -> Result<Option<AccessGuard<'_, V>>, ReadError> {
+        let (key, value) = (key.borrow(), value.borrow());
+        self.redo.note(self.number, K::as_bytes(key).as_ref(), Some(V::as_bytes(value).as_ref()));
+        Ok(self.table_mut()?.insert(key, value)?)
+    }
+
+    /// Removes a row. The value that stood there.
+    pub(crate) fn remove<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+    ) -> Result<Option<AccessGuard<'_, V>>, ReadError> {
+        let key = key.borrow();
+        let number = self.number;
+        let redo = self.redo;
+        let gone = self.table_mut()?.remove(key)?;
+        if gone.is_some() {
+            redo.note(number, K::as_bytes(key).as_ref(), None);
+        }
+        Ok(gone)
+    }
+
+    /// Removes the rows in a range of keys that `keep` does not want.
+    pub(crate) fn retain_in<'a, R>(
+        &mut self,
+        range: impl RangeBounds<R> + 'a,
+        mut keep: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> bool,
+    ) -> Result<(), ReadError>
+    where
+        R: Borrow<K::SelfType<'a>> + 'a,
+    {
+        let (number, redo) = (self.number, self.redo);
+        self.table_mut()?.retain_in(range, |key, value| {
+            let bytes = K::as_bytes(&key).as_ref().to_vec();
+            let kept = keep(key, value);
+            if !kept {
+                redo.note(number, &bytes, None);
+            }
+            kept
+        })?;
+        Ok(())
+    }
+
+    /// Does a noted change again.
+    fn redo(&mut self, change: &Redone<'_>) -> Result<(), ReadError> {
+        let key = K::from_bytes(change.key);
+        match change.value {
+            Some(value) => drop(self.insert(key, V::from_bytes(value))?),
+            None => drop(self.remove(key)?),
+        }
+        Ok(())
+    }
+}
+
+/// A table of a transaction that only reads, opened when it is first used.
+pub(crate) struct ReadTable<K: TableKey + 'static, V: Value + 'static> {
+    definition: TableDefinition<'static, K, V>,
+    transaction: Arc<ReadTransaction>,
+    table: OnceCell<ReadOnlyTable<K, V>>,
+}
+
+impl<K: TableKey + 'static, V: Value + 'static> Rows<K, V> for ReadTable<K, V> {
+    type Table = ReadOnlyTable<K, V>;
+
+    fn table(&self) -> Result<&ReadOnlyTable<K, V>, ReadError> {
+        match self.table.get() {
+            Some(table) => Ok(table),
+            None => {
+                let table = self.transaction.open_table(self.definition)?;
+                Ok(self.table.get_or_init(|| table))
+            }
+        }
+    }
+}
 
 /// Declares the tables once: definitions, the set opened for writing and the
 /// set opened for reading.
@@ -17,29 +185,62 @@ macro_rules! tables {
         $($(#[$doc])* pub(crate) const $constant: TableDefinition<'static, $key, $value> =
             TableDefinition::new(stringify!($field));)*
 
+        /// The tables by number, as the write-ahead log names them.
+        #[allow(non_camel_case_types, reason = "named like the tables")]
+        enum Number { $($field,)* }
+
         /// All tables of one write transaction.
-        #[allow(dead_code, reason = "opening a table creates it")]
         pub(crate) struct Tables<'t> {
-            $($(#[$doc])* pub(crate) $field: Table<'t, $key, $value>,)*
+            $($(#[$doc])* pub(crate) $field: WriteTable<'t, $key, $value>,)*
         }
 
         impl<'t> Tables<'t> {
-            /// Opens all tables, creating those that do not exist.
-            pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, TableError> {
-                Ok(Self { $($field: transaction.open_table($constant)?,)* })
+            /// The tables within a transaction. What changes is noted in `redo`.
+            pub(crate) fn new(transaction: &'t WriteTransaction, redo: &'t Redo) -> Self {
+                Self { $($field: WriteTable {
+                    number: Number::$field as u8,
+                    definition: $constant,
+                    transaction,
+                    redo,
+                    table: OnceCell::new(),
+                },)* }
+            }
+
+            /// Creates the tables that do not exist.
+            pub(crate) fn create(&self) -> Result<(), ReadError> {
+                $(self.$field.table()?;)*
+                Ok(())
+            }
+
+            /// Does a noted change again.
+            pub(crate) fn redo(&mut self, change: &Redone<'_>) -> Result<(), ReadError> {
+                $(if change.table == Number::$field as u8 {
+                    return self.$field.redo(change);
+                })*
+                Err(ReadError::damaged("a change of an unknown table"))
             }
         }
 
         /// All tables of one read transaction.
-        #[allow(dead_code, reason = "opening a table shows that it is there")]
         pub(crate) struct View {
-            $($(#[$doc])* pub(crate) $field: ReadOnlyTable<$key, $value>,)*
+            $($(#[$doc])* pub(crate) $field: ReadTable<$key, $value>,)*
         }
 
         impl View {
+            /// The tables within a transaction.
+            pub(crate) fn new(transaction: ReadTransaction) -> Self {
+                let transaction = Arc::new(transaction);
+                Self { $($field: ReadTable {
+                    definition: $constant,
+                    transaction: Arc::clone(&transaction),
+                    table: OnceCell::new(),
+                },)* }
+            }
+
             /// Opens all tables. A missing one means that the file is damaged.
-            pub(crate) fn open(transaction: &ReadTransaction) -> Result<Self, TableError> {
-                Ok(Self { $($field: transaction.open_table($constant)?,)* })
+            pub(crate) fn check(&self) -> Result<(), ReadError> {
+                $(self.$field.table()?;)*
+                Ok(())
             }
         }
     };

@@ -15,7 +15,7 @@ use crate::history::Past;
 use crate::job::Job;
 use crate::rows::{PastRow, Reason};
 use crate::snapshot::StoreSnapshot;
-use crate::tables;
+use crate::tables::{self, Rows};
 
 /// A deleted record whose last value is still there.
 #[derive(Clone, Debug, Eq, PartialEq)]

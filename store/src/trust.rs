@@ -5,7 +5,6 @@ use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_protocol::trust::statement::Reason;
 use kinsync_protocol::trust::{Action, Changes, Introduced, Row, Standing, View};
-use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx};
 use crate::error::{ReadError, WriteError};
@@ -13,6 +12,7 @@ use crate::job::Job;
 use crate::migrate;
 use crate::rows::{open_row, seal_row};
 use crate::snapshot::StoreSnapshot;
+use crate::tables::Rows;
 
 fn encode(device: DeviceId, row: &Row) -> Vec<u8> {
     seal_row(&device.0, row.encode())
@@ -25,10 +25,7 @@ fn decode(device: DeviceId, bytes: &[u8]) -> Result<Row, ReadError> {
 
 /// Reads the whole view. One row in doubt puts all in doubt: leaving it out
 /// might let a revoked device be introduced again.
-fn read(
-    table: &impl ReadableTable<&'static [u8; 32], &'static [u8]>,
-    me: DeviceId,
-) -> Result<View, ReadError> {
+fn read(table: &impl Rows<&'static [u8; 32], &'static [u8]>, me: DeviceId) -> Result<View, ReadError> {
     let mut rows = Vec::new();
     for row in table.iter()? {
         let (device, row) = row?;

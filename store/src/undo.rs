@@ -8,14 +8,13 @@ use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::Key;
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_protocol::{family, value};
-use redb::ReadableTable;
 
 use crate::apply::{Stop, Tx, resolve};
 use crate::error::{ReadError, WriteError};
 use crate::job::Job;
 use crate::rows::{ItemRow, PastRow, Place};
 use crate::snapshot::StoreSnapshot;
-use crate::tables;
+use crate::tables::{self, Rows};
 
 /// Records that one [`Job::undo_received`] changes at most: other writes get
 /// their turn between two pages.

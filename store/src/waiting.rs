@@ -11,7 +11,6 @@ use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::record::{Key, Version};
 use kinsync_protocol::stamp::UnixMillis;
 use kinsync_protocol::wire;
-use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::{Tx, resolve};
@@ -19,7 +18,7 @@ use crate::error::ReadError;
 use crate::job::Job;
 use crate::rows::{DomainRow, ItemRow, Place};
 use crate::snapshot::StoreSnapshot;
-use crate::tables;
+use crate::tables::{self, Rows};
 
 /// Characters of a misfit's reason that are kept: enough for the place in the
 /// value and what is wrong there.

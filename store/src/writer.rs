@@ -3,6 +3,11 @@
 //! Jobs that wait while a commit is under way share the next one: a commit
 //! costs the same for one record and for two hundred. Nothing waits for
 //! company, so a lone write is not slowed down.
+//!
+//! What a group changes goes to the write-ahead log first; once that is on
+//! disk the transaction becomes visible and the jobs are answered. The tables
+//! themselves go to disk when the log is full, after some quiet, and at the
+//! end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,10 +19,13 @@ use redb::Durability;
 use crate::apply::{Memory, Tx};
 use crate::commit::Commit;
 use crate::disk::Access;
-use crate::error::{ReadError, WriteError};
+use crate::error::{ReadError, WriteError, is_full};
 use crate::job::Queued;
+use crate::migrate;
 use crate::open::{Core, State, panic_text};
+use crate::redo::Redo;
 use crate::tables::Tables;
+use crate::wal::{Generation, Wal, next_generation};
 
 /// Jobs in one commit.
 const GROUP_JOBS_MAX: usize = 256;
@@ -26,56 +34,60 @@ const GROUP_JOBS_MAX: usize = 256;
 /// on a full disk. One job may exceed it.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
-/// Of so many commits of a first copy, one goes to disk.
-const BULK_COMMITS: u32 = 10;
+/// Bytes of the log that may wait for the disk during a first copy.
+const BULK_BYTES_MAX: u64 = 2 << 20;
 
-/// Bytes of values that may wait for the disk during a first copy.
-const BULK_BYTES_MAX: usize = 16 << 20;
-
-/// Commits that are not on disk go there after so much quiet.
+/// What a first copy left waiting goes to disk after so much quiet.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// The tables follow the log to disk after so much quiet.
+const FOLLOW: Duration = Duration::from_secs(1);
 
 /// The writing side of a store.
 pub(crate) struct Writer {
     core: Arc<Core>,
     queue: Receiver<Box<dyn Queued>>,
     memory: Memory,
-    /// Commits and bytes since the last one that went to disk.
-    unsettled: (u32, usize),
+    wal: Wal,
+    /// The last generation of the log that was named.
+    generation: Generation,
 }
 
 /// What a transaction did.
 enum Done {
-    /// It is committed, on disk or not.
-    Committed { memory: Memory, commit: Commit, durable: bool },
+    /// It is committed.
+    Committed { memory: Memory, commit: Commit },
     /// There was nothing to commit.
     Unchanged { memory: Memory },
 }
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, queue: Receiver<Box<dyn Queued>>, memory: Memory) -> Self {
-        Self { core, queue, memory, unsettled: (0, 0) }
+        let generation = next_generation(memory.epoch);
+        let wal = Wal::new(core.log_bytes);
+        Self { core, queue, memory, wal, generation }
     }
 
     /// Works until every sender is gone.
     pub(crate) fn run(mut self) {
         loop {
-            let first = if self.unsettled.0 > 0 {
-                match self.queue.recv_timeout(SETTLE) {
-                    Ok(job) => job,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.commit(Vec::new());
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => {
-                        self.commit(Vec::new());
-                        return;
-                    }
+            let first = match self.quiet() {
+                None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(quiet) => self.queue.recv_timeout(quiet),
+            };
+            let first = match first {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) if self.wal.unsynced() > 0 => {
+                    self.sync();
+                    continue;
                 }
-            } else {
-                match self.queue.recv() {
-                    Ok(job) => job,
-                    Err(_) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.commit(Vec::new());
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.close();
+                    return;
                 }
             };
             let mut bytes = first.bytes();
@@ -89,8 +101,38 @@ impl Writer {
         }
     }
 
+    /// How long nobody may write before something is brought to disk.
+    fn quiet(&self) -> Option<Duration> {
+        match (self.wal.unsynced() > 0, self.wal.is_empty()) {
+            (true, _) => Some(SETTLE),
+            (false, false) => Some(FOLLOW),
+            (false, true) => None,
+        }
+    }
+
+    /// Brings to disk what the log holds.
+    fn sync(&mut self) {
+        if let Err(error) = self.wal.sync() {
+            self.poison(error.to_string());
+        }
+    }
+
+    /// Brings the tables to disk: whoever copies the file then has everything.
+    fn close(&mut self) {
+        if !self.wal.is_empty() {
+            self.commit(Vec::new());
+        }
+        // What is not in the tables yet is done again at the next start.
+        if self.wal.is_empty()
+            && self.core.state() == State::Writing
+            && let Err(error) = self.core.medium.remove_log()
+        {
+            tracing::warn!(%error, "the log was not removed");
+        }
+    }
+
     /// Does a group of jobs in one transaction and answers them. An empty
-    /// group brings to disk what is not there yet.
+    /// group brings the tables to disk.
     fn commit(&mut self, mut group: Vec<Box<dyn Queued>>) {
         let failed = match self.ready() {
             Err(refused) => Some(refused),
@@ -98,7 +140,7 @@ impl Writer {
                 let done = catch_unwind(AssertUnwindSafe(|| self.transact(&mut group)));
                 match done {
                     Ok(Ok(done)) => {
-                        self.committed(done, group.iter().map(|job| job.bytes()).sum());
+                        self.committed(done);
                         None
                     }
                     Ok(Err(failure)) => Some(self.failed(&failure)),
@@ -131,19 +173,12 @@ impl Writer {
     }
 
     fn transact(&mut self, group: &mut [Box<dyn Queued>]) -> Result<Done, ReadError> {
-        let database = self.core.database.read().unwrap_or_else(PoisonError::into_inner);
+        let core = Arc::clone(&self.core);
+        let database = core.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(ReadError::Closed)?;
         let mut transaction = database.database.begin_write()?;
-        let bulk = !group.is_empty() && group.iter().all(|job| job.is_bulk());
-        let durable = !bulk || self.unsettled.0 + 1 >= BULK_COMMITS || self.unsettled.1 >= BULK_BYTES_MAX;
-        if durable {
-            // Reopening after a crash takes milliseconds instead of a walk
-            // through the file, if the last commit on disk was made like this.
-            transaction.set_quick_repair(true);
-        } else {
-            transaction.set_durability(Durability::None)?;
-        }
-        let mut tx = Tx::new(Tables::open(&transaction)?, self.memory.clone(), self.core.rules());
+        let redo = Redo::default();
+        let mut tx = Tx::new(Tables::new(&transaction, &redo), self.memory.clone(), self.core.rules());
         for job in group.iter_mut() {
             job.run(&mut tx)?;
         }
@@ -153,19 +188,46 @@ impl Writer {
             transaction.abort()?;
             return Ok(Done::Unchanged { memory });
         }
-        transaction.commit()?;
-        Ok(Done::Committed { memory, commit, durable })
+        let changes = redo.into_bytes();
+        let lazy = group.iter().all(|job| job.is_bulk());
+        if !group.is_empty() && self.log(&changes, lazy)? {
+            transaction.set_durability(Durability::None)?;
+            transaction.commit()?;
+        } else {
+            self.generation = next_generation(self.generation);
+            migrate::note_generation(&transaction, self.generation)?;
+            // Reopening after a crash takes milliseconds instead of a walk
+            // through the file, if the last commit on disk was made like this.
+            transaction.set_quick_repair(true);
+            transaction.commit()?;
+            self.wal.begin(self.generation);
+        }
+        Ok(Done::Committed { memory, commit })
     }
 
-    fn committed(&mut self, done: Done, bytes: usize) {
+    /// Brings changes to disk by the log, or into it if they are `lazy`. Not if
+    /// there is no room for them.
+    fn log(&mut self, changes: &[u8], lazy: bool) -> Result<bool, ReadError> {
+        if !self.wal.takes(changes.len()) {
+            return Ok(false);
+        }
+        let logged = self.wal.append(&*self.core.medium, changes).and_then(|()| {
+            let waits = lazy && self.wal.unsynced() <= BULK_BYTES_MAX;
+            if waits { Ok(()) } else { self.wal.sync() }
+        });
+        match logged {
+            Ok(()) => Ok(true),
+            // The commit of the tables knows what to do then.
+            Err(error) if is_full(&error) => Ok(false),
+            Err(error) => Err(redb::StorageError::Io(error).into()),
+        }
+    }
+
+    fn committed(&mut self, done: Done) {
         match done {
             Done::Unchanged { memory } => self.memory = memory,
-            Done::Committed { memory, commit, durable } => {
+            Done::Committed { memory, commit } => {
                 self.memory = memory;
-                self.unsettled = match durable {
-                    true => (0, 0),
-                    false => (self.unsettled.0 + 1, self.unsettled.1.saturating_add(bytes)),
-                };
                 if self.core.ballast.is_given_up() {
                     tracing::warn!("the disk is full: writing stops until there is room");
                     self.core.set_state(State::DiskFull);
@@ -182,7 +244,6 @@ impl Writer {
                 tracing::warn!("the disk is full: writing stops until there is room");
                 self.core.ballast.give_up();
                 self.core.set_state(State::DiskFull);
-                self.unsettled = (0, 0);
                 // The failed commit left the database unusable. Without room
                 // it can be opened only for reading.
                 match self.reopen(Access::ReadOnly) {
@@ -203,7 +264,7 @@ impl Writer {
     fn poison(&mut self, reason: String) -> WriteError {
         tracing::error!(%reason, "writing stops after a failed commit");
         self.core.set_state(State::Poisoned { reason: reason.clone() });
-        self.unsettled = (0, 0);
+        self.wal.end();
         if let Err(error) = self.core.reopen(Access::ReadOnly) {
             tracing::error!(%error, "the store cannot be read any more");
         }
@@ -214,6 +275,7 @@ impl Writer {
     /// gone, and others may have seen it: the log goes on under a new epoch.
     fn reopen(&mut self, access: Access) -> Result<(), WriteError> {
         self.memory.epoch = next_epoch(self.memory.epoch);
+        self.wal.end();
         match self.core.reopen(access) {
             Ok(clock) => {
                 self.memory.clock.last = self.memory.clock.last.max(clock);

@@ -1,4 +1,5 @@
-//! A disk in memory that can lose power and run out of room.
+//! A disk in memory that can lose power and run out of room. It holds the
+//! tables and their write-ahead log.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use super::world::*;
 use crate::Store;
 use crate::ballast::Ballast;
 use crate::open::{Core, Medium, create_on};
+use crate::wal::LOG_BYTES_MAX;
 
 const SECTOR: usize = 512;
 
@@ -19,32 +21,19 @@ enum Op {
     SetLen(usize),
 }
 
-/// What a disk holds.
+/// One file.
 #[derive(Debug, Default)]
-pub(crate) struct Platter {
+struct File {
     /// What the system shows.
     image: Vec<u8>,
     /// What was last synced.
     synced: Vec<u8>,
     since: Vec<Op>,
-    /// Operations until the power goes.
-    pub(crate) power: Option<u64>,
-    /// The largest image there is room for.
-    pub(crate) room: Option<usize>,
 }
 
-impl Platter {
-    fn spend(&mut self) -> io::Result<()> {
-        match &mut self.power {
-            Some(0) => return Err(io::Error::other("no power")),
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// The power comes back.
-    pub(crate) fn recover(&mut self, random: &mut fastrand::Rng) {
+impl File {
+    /// Some of what was not synced is gone.
+    fn recover(&mut self, random: &mut fastrand::Rng) {
         let mut image = std::mem::take(&mut self.synced);
         let prefix = random.usize(..=self.since.len());
         let any_order = random.bool();
@@ -64,7 +53,44 @@ impl Platter {
                 }
             }
         }
-        *self = Self { synced: image.clone(), image, ..Self::default() };
+        *self = Self { synced: image.clone(), image, since: Vec::new() };
+    }
+}
+
+/// What a disk holds.
+#[derive(Debug, Default)]
+pub(crate) struct Platter {
+    tables: File,
+    log: Option<File>,
+    /// Operations until the power goes.
+    pub(crate) power: Option<u64>,
+    /// The next operation fails, and no other.
+    pub(crate) fails_once: bool,
+    /// The largest file of tables there is room for; there is none for a log
+    /// that grows then.
+    pub(crate) room: Option<usize>,
+}
+
+impl Platter {
+    fn spend(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.fails_once) {
+            return Err(io::Error::other("it failed"));
+        }
+        match &mut self.power {
+            Some(0) => return Err(io::Error::other("no power")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The power comes back.
+    pub(crate) fn recover(&mut self, random: &mut fastrand::Rng) {
+        (self.power, self.room) = (None, None);
+        self.tables.recover(random);
+        if let Some(log) = &mut self.log {
+            log.recover(random);
+        }
     }
 }
 
@@ -72,45 +98,97 @@ impl Platter {
 #[derive(Clone, Debug)]
 pub(crate) struct Disk(pub(crate) Arc<Mutex<Platter>>, DeviceId);
 
-impl StorageBackend for Disk {
+impl Disk {
+    /// One of its files.
+    fn backend(&self, is_log: bool) -> Backend {
+        Backend { platter: Arc::clone(&self.0), is_log }
+    }
+
+    /// How long the tables are.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        self.backend(false).len()
+    }
+
+    /// What a copy of the closed store holds.
+    pub(crate) fn tables(&self) -> Vec<u8> {
+        self.0.lock().unwrap().tables.image.clone()
+    }
+
+    /// Puts such a copy in the place of the tables.
+    pub(crate) fn restore(&self, tables: &[u8]) {
+        let (image, synced) = (tables.to_vec(), tables.to_vec());
+        self.0.lock().unwrap().tables = File { image, synced, since: Vec::new() };
+    }
+
+    /// Whether there is a log.
+    pub(crate) fn has_log(&self) -> bool {
+        self.0.lock().unwrap().log.is_some()
+    }
+}
+
+/// One file of a disk.
+#[derive(Debug)]
+struct Backend {
+    platter: Arc<Mutex<Platter>>,
+    is_log: bool,
+}
+
+impl Backend {
+    fn with<T>(&self, work: impl FnOnce(&mut File) -> T) -> T {
+        let mut platter = self.platter.lock().unwrap();
+        work(if self.is_log { platter.log.get_or_insert_default() } else { &mut platter.tables })
+    }
+
+    fn spend(&self) -> io::Result<()> {
+        self.platter.lock().unwrap().spend()
+    }
+}
+
+impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().image.len() as u64)
+        Ok(self.with(|file| file.image.len() as u64))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let platter = self.0.lock().unwrap();
         let start = usize::try_from(offset).unwrap();
-        let bytes = platter.image.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
-        Ok(())
+        self.with(|file| {
+            let bytes = file.image.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+            out.copy_from_slice(bytes);
+            Ok(())
+        })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        platter.spend()?;
+        self.spend()?;
         let len = usize::try_from(len).unwrap();
-        if len > platter.image.len() && platter.room.is_some_and(|room| len > room) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        platter.image.resize(len, 0);
-        platter.since.push(Op::SetLen(len));
-        Ok(())
+        let room = self.platter.lock().unwrap().room;
+        let is_log = self.is_log;
+        self.with(|file| {
+            if len > file.image.len() && room.is_some_and(|room| is_log || len > room) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            file.image.resize(len, 0);
+            file.since.push(Op::SetLen(len));
+            Ok(())
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        platter.spend()?;
-        platter.synced = platter.image.clone();
-        platter.since.clear();
+        self.spend()?;
+        self.with(|file| {
+            file.synced = file.image.clone();
+            file.since.clear();
+        });
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        platter.spend()?;
+        self.spend()?;
         let start = usize::try_from(offset).unwrap();
-        platter.image[start..start + data.len()].copy_from_slice(data);
-        platter.since.push(Op::Write(start, data.to_vec()));
+        self.with(|file| {
+            file.image[start..start + data.len()].copy_from_slice(data);
+            file.since.push(Op::Write(start, data.to_vec()));
+        });
         Ok(())
     }
 }
@@ -119,25 +197,48 @@ impl Medium for Disk {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
         match self.0.lock().unwrap().power {
             Some(0) => Err(io::Error::other("no power")),
-            _ => Ok(Box::new(self.clone())),
+            _ => Ok(Box::new(self.backend(false))),
         }
     }
 
     fn bytes(&self) -> io::Result<u64> {
         self.len()
     }
+
+    fn open_log(&self, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>> {
+        let mut platter = self.0.lock().unwrap();
+        if create {
+            platter.spend()?;
+            platter.log.get_or_insert_default();
+        }
+        let there = platter.log.is_some();
+        drop(platter);
+        Ok(there.then(|| Box::new(self.backend(true)) as Box<dyn StorageBackend>))
+    }
+
+    fn remove_log(&self) -> io::Result<()> {
+        let mut platter = self.0.lock().unwrap();
+        platter.spend()?;
+        platter.log = None;
+        Ok(())
+    }
 }
 
 /// Starts the store on a disk, as its owner.
 pub(crate) fn start(disk: &Disk) -> Store {
-    let core = Core::new(Box::new(disk.clone()), Ballast::new(None, 0), disk.1, 1 << 20);
+    start_with(disk, LOG_BYTES_MAX)
+}
+
+/// The same with another limit for the write-ahead log.
+pub(crate) fn start_with(disk: &Disk, log_bytes: u64) -> Store {
+    let core = Core::new(Box::new(disk.clone()), Ballast::new(None, 0), disk.1, 1 << 20, log_bytes);
     Store::start(core, fastrand::u64(..)).unwrap()
 }
 
 /// A disk with a store of `device` that trusts the others.
 pub(crate) fn created(device: DeviceId) -> Disk {
     let disk = Disk(Arc::default(), device);
-    create_on(disk.clone(), device).unwrap();
+    create_on(disk.backend(false), device).unwrap();
     let store = start(&disk);
     [PHONE, LAPTOP, DESKTOP].into_iter().filter(|peer| *peer != device).for_each(|peer| trust(&store, peer));
     drop(store);

@@ -4,9 +4,8 @@
 use kinsync_protocol::record::Record;
 use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
 use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp};
-use redb::StorageBackend;
 
-use super::platter::{created, start};
+use super::platter::{created, start, start_with};
 use super::world::*;
 use crate::{State, WriteError};
 
@@ -31,8 +30,10 @@ fn acknowledged_writes_survive_power_cuts() {
         let mut values = std::collections::BTreeMap::new();
         let mut acknowledged = 0;
         for _ in 0..3 {
-            let store = start(&disk);
-            disk.0.lock().unwrap().power = Some(random.u64(1..250));
+            // Now and then the tables have to follow the log within a round.
+            let log_bytes = if random.bool() { 8 << 20 } else { 3_000 };
+            let store = start_with(&disk, log_bytes);
+            disk.0.lock().unwrap().power = Some(random.u64(1..150));
             let mut seq = {
                 let cursor = store.snapshot().unwrap().cursor(LAPTOP, notes()).unwrap();
                 cursor.map_or(0, |cursor| cursor.seq)
@@ -170,4 +171,88 @@ fn writing_pauses_while_the_disk_is_full() {
     assert_sound(&store);
     drop(store);
     assert_eq!(get(&start(&disk), "y").as_deref(), Some("2"));
+}
+
+/// F17: a write is on disk before the tables are, and closing brings them there
+/// too: whoever copies the closed file has everything.
+#[test]
+fn the_log_has_what_the_tables_do_not_have_yet() {
+    let disk = created(PHONE);
+    let store = start(&disk);
+    put(&store, "x", "1", NOW);
+    assert!(!disk.has_log(), "the first write of a run goes to the tables");
+    for n in 2..9 {
+        put(&store, "x", &n.to_string(), NOW);
+    }
+    assert!(disk.has_log());
+    disk.0.lock().unwrap().power = Some(0);
+    drop(store);
+    disk.0.lock().unwrap().recover(&mut fastrand::Rng::with_seed(1));
+    let store = start(&disk);
+    assert_eq!(get(&store, "x").as_deref(), Some("8"));
+    assert_sound(&store);
+    put(&store, "x", "9", NOW);
+    put(&store, "x", "10", NOW);
+    drop(store);
+    assert!(!disk.has_log(), "closed");
+    assert_eq!(get(&start(&disk), "x").as_deref(), Some("10"));
+}
+
+/// A log whose writes a restored backup undid stays undone.
+#[test]
+fn the_log_of_another_past_is_not_applied() {
+    let disk = created(PHONE);
+    let store = start(&disk);
+    put(&store, "x", "1", NOW);
+    drop(store);
+    let backup = disk.tables();
+    for _ in 0..2 {
+        let store = start(&disk);
+        put(&store, "x", "2", NOW);
+        put(&store, "x", "3", NOW);
+        disk.0.lock().unwrap().power = Some(0);
+        drop(store);
+        disk.0.lock().unwrap().recover(&mut fastrand::Rng::with_seed(1));
+        assert!(disk.has_log());
+        disk.restore(&backup);
+        let store = start(&disk);
+        assert_eq!(get(&store, "x").as_deref(), Some("1"));
+        put(&store, "y", "1", NOW);
+        put(&store, "y", "2", NOW);
+        assert_sound(&store);
+        drop(store);
+        assert_eq!(get(&start(&disk), "x").as_deref(), Some("1"));
+        disk.restore(&backup);
+    }
+}
+
+/// What was acknowledged is there to be read also while the tables cannot follow
+/// the log, as the disk is full.
+#[test]
+fn a_full_disk_hides_nothing_that_is_in_the_log() {
+    let disk = created(PHONE);
+    let store = start_with(&disk, 400_000);
+    let mut written = 0;
+    // The log has room already when the disk fills up.
+    for _ in 0..3 {
+        put(&store, &format!("n{written}"), "early", NOW);
+        written += 1;
+    }
+    let room = disk.len().unwrap();
+    disk.0.lock().unwrap().room = Some(usize::try_from(room).unwrap());
+    while store.put(notes(), key(&format!("n{written}")), vec![7; 50_000], NOW).is_ok() {
+        written += 1;
+        assert!(written < 1_000);
+    }
+    assert_eq!(store.state(), State::DiskFull);
+    assert_eq!(store.snapshot().unwrap().root(notes()).unwrap().live, written);
+    assert_sound(&store);
+    drop(store);
+
+    let store = start(&disk);
+    assert_eq!(store.snapshot().unwrap().root(notes()).unwrap().live, written);
+    disk.0.lock().unwrap().room = None;
+    put(&store, "y", "2", NOW);
+    assert_eq!(store.snapshot().unwrap().root(notes()).unwrap().live, written + 1);
+    assert_sound(&store);
 }
