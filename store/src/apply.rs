@@ -129,14 +129,14 @@ impl<'t> Tx<'t> {
             self.tables.domains.insert(open.dom, open.row.encode().as_slice())?;
             for ((level, prefix), change) in open.sums {
                 let key = (open.dom, level, prefix);
-                let mut sum = match self.tables.sums.get(key)? {
-                    Some(row) => Summary::from_bytes(row.value()),
-                    None => Summary::EMPTY,
-                };
-                sum.merge(&change);
+                let mut sum = change;
+                let stood = self.tables.sums.update(key, |row| {
+                    sum.merge(&Summary::from_bytes(row));
+                    sum.to_bytes()
+                })?;
                 if sum == Summary::EMPTY {
                     self.tables.sums.remove(key)?;
-                } else {
+                } else if !stood {
                     self.tables.sums.insert(key, &sum.to_bytes())?;
                 }
             }

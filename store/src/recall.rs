@@ -6,7 +6,7 @@
 //! given out once and stay.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
 use kinsync_protocol::item;
@@ -27,7 +27,7 @@ pub(crate) struct Recall {
     domains: RefCell<BTreeMap<DomainId, u32>>,
     numbers: BTreeMap<DeviceId, u32>,
     devices: RefCell<BTreeMap<u32, DeviceId>>,
-    items: BTreeMap<DomainId, BTreeMap<Key, Stands>>,
+    items: BTreeMap<DomainId, HashMap<Key, Stands>>,
     count: usize,
 }
 

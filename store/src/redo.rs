@@ -15,6 +15,11 @@ use crate::error::ReadError;
 pub(crate) struct Redo(RefCell<Vec<u8>>);
 
 impl Redo {
+    /// Adds to what `bytes` holds.
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(RefCell::new(bytes))
+    }
+
     /// Notes a row that was written, or removed.
     pub(crate) fn note(&self, table: u8, key: &[u8], value: Option<&[u8]>) {
         let mut bytes = self.0.borrow_mut();
@@ -29,7 +34,7 @@ impl Redo {
         }
     }
 
-    /// The changes as bytes.
+    /// The changes as bytes, behind those that were there.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0.into_inner()
     }

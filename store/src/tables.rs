@@ -157,6 +157,22 @@ impl<'t, K: TableKey + 'static, V: Value + 'static> WriteTable<'t, K, V> {
     }
 }
 
+impl<'t, K: TableKey + 'static, const N: usize> WriteTable<'t, K, &'static [u8; N]> {
+    /// Changes the value under a key where it stands. Whether there was one.
+    pub(crate) fn update<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        change: impl FnOnce(&[u8; N]) -> [u8; N],
+    ) -> Result<bool, ReadError> {
+        let (number, redo) = (self.number, self.redo);
+        let Some(mut row) = self.table_mut()?.get_mut(key.borrow())? else { return Ok(false) };
+        let value = change(row.value());
+        row.insert(&value)?;
+        redo.note(number, K::as_bytes(key.borrow()).as_ref(), Some(&value));
+        Ok(true)
+    }
+}
+
 /// A table of a transaction that only reads, opened when it is first used.
 pub(crate) struct ReadTable<K: TableKey + 'static, V: Value + 'static> {
     definition: TableDefinition<'static, K, V>,

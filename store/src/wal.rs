@@ -22,13 +22,16 @@ use crate::open::Medium;
 /// Bytes of entries that wait for the tables to follow. More make a start after
 /// a crash slower: it does them all again, two milliseconds for each 100 KiB or
 /// less.
-pub(crate) const LOG_BYTES_MAX: u64 = 8 << 20;
+pub(crate) const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// The file grows by so much at a time, filled with zeros: writing where a file
 /// has room already is a wait for the disk less than making it longer.
 const GROW_BYTES: u64 = 1 << 20;
 
 const HEADER_BYTES: usize = 16;
+
+/// Memory that is kept for the next entry.
+const SPARE_BYTES_MAX: usize = 256 << 10;
 
 /// Which entries belong to the tables. Random, so that the log of another past
 /// of the same store, such as one that a backup undid, is never taken for its
@@ -56,17 +59,27 @@ pub(crate) struct Wal {
     room: u64,
     /// Bytes of entries that are not known to be on disk.
     unsynced: u64,
+    spare: Vec<u8>,
 }
 
 impl Wal {
     /// A log that takes entries once it has begun.
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, file: None, generation: None, last: 0, end: 0, room: 0, unsynced: 0 }
+        Self { limit, file: None, generation: None, last: 0, end: 0, room: 0, unsynced: 0, spare: Vec::new() }
     }
 
-    /// Whether an entry with so many bytes of changes may follow.
-    pub(crate) fn takes(&self, bytes: usize) -> bool {
-        self.generation.is_some() && self.end + entry_bytes(bytes) <= self.limit
+    /// An entry without changes, to which they are added. The room of the last
+    /// one is used again.
+    pub(crate) fn entry(&mut self) -> Vec<u8> {
+        let mut entry = std::mem::take(&mut self.spare);
+        entry.clear();
+        entry.extend_from_slice(&[0; HEADER_BYTES]);
+        entry
+    }
+
+    /// Whether an entry may follow.
+    pub(crate) fn takes(&self, entry: &[u8]) -> bool {
+        self.generation.is_some() && self.end + entry.len() as u64 <= self.limit
     }
 
     /// Whether the tables on disk hold every entry.
@@ -91,9 +104,9 @@ impl Wal {
         *self = Self::new(self.limit);
     }
 
-    /// Adds an entry. It is on disk after the next [`Wal::sync`]. On an error
-    /// it is not part of the log.
-    pub(crate) fn append(&mut self, medium: &dyn Medium, changes: &[u8]) -> io::Result<()> {
+    /// Adds an entry that [`Wal::entry`] began. It is on disk after the next
+    /// [`Wal::sync`]. On an error it is not part of the log.
+    pub(crate) fn append(&mut self, medium: &dyn Medium, mut entry: Vec<u8>) -> io::Result<()> {
         let generation = self.generation.ok_or_else(|| io::Error::other("the log is not begun"))?;
         if self.file.is_none() {
             let file = medium.open_log(true)?.ok_or(io::ErrorKind::NotFound)?;
@@ -101,7 +114,7 @@ impl Wal {
             self.file = Some(file);
         }
         let file = self.file.as_deref().ok_or(io::ErrorKind::NotFound)?;
-        let entry = encode(generation, changes);
+        seal(&mut entry, generation);
         let end = self.end + entry.len() as u64;
         if end > self.room {
             let room = end.next_multiple_of(GROW_BYTES);
@@ -120,6 +133,9 @@ impl Wal {
         }
         written?;
         (self.last, self.end, self.unsynced) = (self.end, end, self.unsynced + entry.len() as u64);
+        if entry.capacity() <= SPARE_BYTES_MAX {
+            self.spare = entry;
+        }
         Ok(())
     }
 
@@ -146,18 +162,15 @@ impl Wal {
     }
 }
 
-fn entry_bytes(changes: usize) -> u64 {
-    (HEADER_BYTES + changes) as u64
-}
-
-fn encode(generation: Generation, changes: &[u8]) -> Vec<u8> {
-    let mut entry = Vec::with_capacity(HEADER_BYTES + changes.len());
-    let len = u32::try_from(changes.len()).unwrap_or(u32::MAX);
-    entry.extend_from_slice(&len.to_be_bytes());
-    entry.extend_from_slice(&check(generation, changes).to_be_bytes());
-    entry.extend_from_slice(&generation.to_be_bytes());
-    entry.extend_from_slice(changes);
-    entry
+/// Writes the header of an entry.
+fn seal(entry: &mut [u8], generation: Generation) {
+    if let Some((header, changes)) = entry.split_first_chunk_mut::<HEADER_BYTES>() {
+        let len = u32::try_from(changes.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let (check, generation) = (check(generation, changes).to_be_bytes(), generation.to_be_bytes());
+        for (to, from) in header.iter_mut().zip([&len[..], &check, &generation].concat()) {
+            *to = from;
+        }
+    }
 }
 
 fn check(generation: Generation, changes: &[u8]) -> u32 {
@@ -198,6 +211,13 @@ mod tests {
     use crate::tests::platter::{Disk, created};
     use crate::tests::world::PHONE;
 
+    fn append(wal: &mut Wal, disk: &Disk, text: &[u8]) {
+        let mut entry = wal.entry();
+        entry.extend_from_slice(text);
+        assert!(wal.takes(&entry));
+        wal.append(disk, entry).unwrap();
+    }
+
     fn entries(disk: &Disk, generation: Generation) -> Vec<Vec<u8>> {
         let file = disk.open_log(false).unwrap();
         file.map_or_else(Vec::new, |file| read(&*file, generation).unwrap())
@@ -207,11 +227,11 @@ mod tests {
     fn entries_come_back_until_the_tables_follow() {
         let disk = created(PHONE);
         let mut wal = Wal::new(1_000);
-        assert!(!wal.takes(1), "before the tables name a generation");
+        assert!(!wal.takes(&[0; 20]), "before the tables name a generation");
         wal.begin(7);
-        assert!(wal.takes(1_000 - HEADER_BYTES) && !wal.takes(1_001 - HEADER_BYTES), "at the limit");
-        wal.append(&disk, b"one").unwrap();
-        wal.append(&disk, b"two").unwrap();
+        assert!(wal.takes(&[0; 1_000]) && !wal.takes(&[0; 1_001]), "at the limit");
+        append(&mut wal, &disk, b"one");
+        append(&mut wal, &disk, b"two");
         assert_eq!(wal.unsynced(), 2 * (HEADER_BYTES as u64 + 3));
         wal.sync().unwrap();
         assert_eq!((wal.unsynced(), wal.is_empty()), (0, false));
@@ -220,7 +240,7 @@ mod tests {
 
         wal.begin(8);
         assert!(wal.is_empty());
-        wal.append(&disk, b"six").unwrap();
+        append(&mut wal, &disk, b"six");
         // What stands behind it is void.
         assert_eq!(entries(&disk, 8), [b"six"]);
     }
@@ -231,7 +251,7 @@ mod tests {
         let mut wal = Wal::new(1 << 20);
         wal.begin(7);
         for text in [&b"first"[..], b"second", b"third"] {
-            wal.append(&disk, text).unwrap();
+            append(&mut wal, &disk, text);
         }
         let file = disk.open_log(false).unwrap().unwrap();
         let second = HEADER_BYTES + b"first".len();
@@ -250,9 +270,9 @@ mod tests {
         let disk = created(PHONE);
         let mut wal = Wal::new(1 << 20);
         wal.begin(7);
-        wal.append(&disk, b"one").unwrap();
+        append(&mut wal, &disk, b"one");
         wal.sync().unwrap();
-        wal.append(&disk, b"two").unwrap();
+        append(&mut wal, &disk, b"two");
         // The sync fails, and what follows it does not.
         disk.0.lock().unwrap().fails_once = true;
         assert!(wal.sync().is_err());

@@ -30,9 +30,9 @@ use crate::wal::{Generation, Wal, next_generation};
 /// Jobs in one commit.
 const GROUP_JOBS_MAX: usize = 256;
 
-/// Bytes of values in one commit, so that the ballast is enough to finish it
-/// on a full disk. One job may exceed it.
-const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Bytes of values in one commit. One job may exceed it. What waits behind the
+/// group waits for all of it.
+const GROUP_BYTES_MAX: usize = 2 << 20;
 
 /// Bytes of the log that may wait for the disk during a first copy.
 const BULK_BYTES_MAX: u64 = 2 << 20;
@@ -177,7 +177,7 @@ impl Writer {
         let database = core.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(ReadError::Closed)?;
         let mut transaction = database.database.begin_write()?;
-        let redo = Redo::default();
+        let redo = Redo::new(self.wal.entry());
         let mut tx = Tx::new(Tables::new(&transaction, &redo), self.memory.clone(), self.core.rules());
         for job in group.iter_mut() {
             job.run(&mut tx)?;
@@ -188,9 +188,9 @@ impl Writer {
             transaction.abort()?;
             return Ok(Done::Unchanged { memory });
         }
-        let changes = redo.into_bytes();
+        let entry = redo.into_bytes();
         let lazy = group.iter().all(|job| job.is_bulk());
-        if !group.is_empty() && self.log(&changes, lazy)? {
+        if !group.is_empty() && self.log(entry, lazy)? {
             transaction.set_durability(Durability::None)?;
             transaction.commit()?;
         } else {
@@ -205,13 +205,13 @@ impl Writer {
         Ok(Done::Committed { memory, commit })
     }
 
-    /// Brings changes to disk by the log, or into it if they are `lazy`. Not if
-    /// there is no room for them.
-    fn log(&mut self, changes: &[u8], lazy: bool) -> Result<bool, ReadError> {
-        if !self.wal.takes(changes.len()) {
+    /// Brings an entry to disk by the log, or into it if it is `lazy`. Not if
+    /// there is no room for it.
+    fn log(&mut self, entry: Vec<u8>, lazy: bool) -> Result<bool, ReadError> {
+        if !self.wal.takes(&entry) {
             return Ok(false);
         }
-        let logged = self.wal.append(&*self.core.medium, changes).and_then(|()| {
+        let logged = self.wal.append(&*self.core.medium, entry).and_then(|()| {
             let waits = lazy && self.wal.unsynced() <= BULK_BYTES_MAX;
             if waits { Ok(()) } else { self.wal.sync() }
         });
