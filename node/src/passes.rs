@@ -6,6 +6,7 @@
 mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinsync_protocol::fault::PeerFault;
@@ -20,7 +21,7 @@ use kinsync_protocol::sums::Nonce;
 use kinsync_protocol::trust::{Action, Standing};
 use kinsync_protocol::wire::compress;
 use kinsync_protocol::wire::frame::{Frame, Push, Refusal, Request, Response};
-use kinsync_store::{Job, ReadError, Sharing, Store, WriteError};
+use kinsync_store::{Applied, Job, ReadError, Sharing, Store, WriteError};
 use thiserror::Error;
 
 use shared::Shared;
@@ -67,11 +68,52 @@ impl From<SessionError<ReadError>> for PassError {
     }
 }
 
+/// A session, and what it has given the store last.
+#[derive(Debug)]
+pub struct Pass {
+    session: Session,
+    /// The answer of the store, while the other side prepares what follows.
+    applying: Option<Receiver<Result<Applied, WriteError>>>,
+}
+
+impl Pass {
+    fn new(session: Session) -> Self {
+        Self { session, applying: None }
+    }
+
+    /// How it stands.
+    pub fn outcome(&self) -> Outcome {
+        self.session.outcome()
+    }
+
+    /// Hands batches to the store's writer, after those before them are
+    /// applied. Of a pass that ends here, they are applied all the same.
+    fn apply(&mut self, store: &Store, batches: Vec<Batch>, now: UnixMillis) -> Result<(), PassError> {
+        self.wait()?;
+        let (reply, answer) = channel();
+        let job = Job::apply_in(Some(self.session.id()), self.session.peer(), batches, now);
+        store.submit(job, move |result| {
+            // Nobody waits only if the pass has ended.
+            let _ = reply.send(result);
+        });
+        self.applying = Some(answer);
+        Ok(())
+    }
+
+    /// Waits until the store has all that it was given.
+    fn wait(&mut self) -> Result<(), PassError> {
+        if let Some(answer) = self.applying.take() {
+            answer.recv().unwrap_or(Err(WriteError::Closed))?;
+        }
+        Ok(())
+    }
+}
+
 /// What follows a step of a pass that this device opened.
 #[derive(Debug)]
 pub enum Advance {
     /// Send this and go on with the answer.
-    Next(Box<Session>, Vec<u8>),
+    Next(Box<Pass>, Vec<u8>),
     /// The pass is over.
     Ended(Outcome),
 }
@@ -107,7 +149,7 @@ pub const SESSIONS_PER_PEER_MAX: usize = 4;
 /// it back, so two steps of one session never run at once.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    open: Mutex<BTreeMap<DeviceId, Vec<Session>>>,
+    open: Mutex<BTreeMap<DeviceId, Vec<Pass>>>,
     /// Devices whose passes have to wait for this device's.
     after: Mutex<BTreeSet<DeviceId>>,
 }
@@ -134,23 +176,23 @@ impl Sessions {
         self.after.lock().unwrap_or_else(PoisonError::into_inner).contains(&device)
     }
 
-    fn take(&self, device: DeviceId, id: u64) -> Option<Session> {
+    fn take(&self, device: DeviceId, id: u64) -> Option<Pass> {
         let mut open = self.lock();
-        let sessions = open.get_mut(&device)?;
-        let index = sessions.iter().position(|session| session.id() == id)?;
-        Some(sessions.remove(index))
+        let passes = open.get_mut(&device)?;
+        let index = passes.iter().position(|pass| pass.session.id() == id)?;
+        Some(passes.remove(index))
     }
 
-    fn put(&self, session: Session) {
+    fn put(&self, pass: Pass) {
         let mut open = self.lock();
-        let sessions = open.entry(session.peer()).or_default();
-        if sessions.len() == SESSIONS_PER_PEER_MAX {
-            sessions.remove(0);
+        let passes = open.entry(pass.session.peer()).or_default();
+        if passes.len() == SESSIONS_PER_PEER_MAX {
+            passes.remove(0);
         }
-        sessions.push(session);
+        passes.push(pass);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Vec<Session>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Vec<Pass>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -180,10 +222,10 @@ pub fn open(
     id: u64,
     nonce: Nonce,
     compare: bool,
-) -> Result<(Box<Session>, Vec<u8>), PassError> {
-    let mut session = Box::new(Session::initiate(peer, id, nonce, compare));
+) -> Result<(Box<Pass>, Vec<u8>), PassError> {
+    let mut session = Session::initiate(peer, id, nonce, compare);
     let frame = shared(store, peer, |snapshot| Ok(session.open(snapshot)?))?;
-    Ok((session, Request::Exchange(frame).encode()))
+    Ok((Box::new(Pass::new(session)), Request::Exchange(frame).encode()))
 }
 
 /// Takes in the answer to the last frame of a pass and makes the next one. A
@@ -191,7 +233,7 @@ pub fn open(
 pub fn advance(
     store: &Store,
     sessions: &Sessions,
-    mut session: Box<Session>,
+    mut pass: Box<Pass>,
     answer: &[u8],
     now: UnixMillis,
 ) -> Result<Advance, PassError> {
@@ -200,17 +242,17 @@ pub fn advance(
         Response::Refuse(refusal) => return Err(PassError::Refused(refusal)),
         Response::Pushed { .. } | _ => return Err(PeerFault::Unexpected { what: "answer" }.into()),
     };
-    if !session.compares() {
-        sessions.go_first(session.peer(), true);
+    if !pass.session.compares() {
+        sessions.go_first(pass.session.peer(), true);
     }
-    let step = step(store, &mut session, frame, now)?;
+    let step = step(store, &mut pass, frame, now)?;
     Ok(match step.frame {
         Some(frame) => {
-            let records = domains_of_records(&session, &frame);
+            let records = domains_of_records(&pass.session, &frame);
             let message = compressed(store, records, Request::Exchange(frame).encode());
-            Advance::Next(session, message)
+            Advance::Next(pass, message)
         }
-        None => Advance::Ended(session.outcome()),
+        None => Advance::Ended(pass.outcome()),
     })
 }
 
@@ -246,17 +288,17 @@ fn exchange(
         return Ok(Answered::nothing(&Response::Refuse(Refusal::Busy)));
     }
     // A Hello always begins anew, also under a number that is in use.
-    let mut session = match (sessions.take(peer, frame.session), &frame.hello) {
-        (_, Some(_)) => Session::respond(peer, &frame)?,
-        (Some(session), None) => session,
+    let mut pass = match (sessions.take(peer, frame.session), &frame.hello) {
+        (_, Some(_)) => Pass::new(Session::respond(peer, &frame)?),
+        (Some(pass), None) => pass,
         (None, None) => return Err(PassError::Refused(Refusal::NoSession)),
     };
-    let step = step(store, &mut session, frame, now)?;
+    let step = step(store, &mut pass, frame, now)?;
     let frame = step.frame.ok_or(PassError::Refused(Refusal::NoSession))?;
-    let outcome = (!session.compares()).then(|| (session.id(), session.outcome()));
-    let records = domains_of_records(&session, &frame);
+    let outcome = (!pass.session.compares()).then(|| (pass.session.id(), pass.outcome()));
+    let records = domains_of_records(&pass.session, &frame);
     let response = compressed(store, records, Response::Exchange(frame).encode());
-    sessions.put(session);
+    sessions.put(pass);
     Ok(Answered { response, outcome, error: None })
 }
 
@@ -273,12 +315,17 @@ fn compressed(store: &Store, records: impl IntoIterator<Item = DomainId>, messag
     if free { compress(message) } else { message }
 }
 
-fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> Result<Step, PassError> {
-    let peer = session.peer();
-    let batches = shared(store, peer, |snapshot| Ok(session.take(frame, snapshot)?))?;
+fn step(store: &Store, pass: &mut Pass, frame: Frame, now: UnixMillis) -> Result<Step, PassError> {
+    let peer = pass.session.peer();
+    let batches = shared(store, peer, |snapshot| Ok(pass.session.take(frame, snapshot)?))?;
     if !batches.is_empty() {
-        store.write(Job::apply_in(Some(session.id()), peer, batches, now))?;
+        pass.apply(store, batches, now)?;
     }
+    // While the store takes this in, the other side prepares what follows.
+    if !pass.session.goes_on() {
+        pass.wait()?;
+    }
+    let session = &mut pass.session;
     let (step, guarded) = shared(store, peer, |snapshot| {
         // The other side was told what it may do. Once that is not so any more
         // it has to be told anew, before anything else is said.

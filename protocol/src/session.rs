@@ -58,6 +58,8 @@ pub enum Role {
 /// Owns no socket and no store. For each frame that arrives: call
 /// [`take`](Self::take), commit the batches it returns in order, then call
 /// [`step`](Self::step) on a fresh snapshot and send the frame it returns.
+/// While the other side [has more to say](Self::goes_on), the step need not wait
+/// for the commit.
 /// A session that is dropped half-way loses nothing: what was committed stays,
 /// the cursors cover exactly that, and the next session goes on from there.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub struct Session {
     frames: u32,
     /// Whether the last frame taken said anything.
     heard: bool,
+    /// Whether the last frame taken was neither a Hello nor a last word.
+    goes_on: bool,
     /// Frames taken in a row that said nothing.
     unheard: u32,
     finished: bool,
@@ -203,6 +207,7 @@ impl Session {
             domains: Vec::new(),
             frames: 0,
             heard: false,
+            goes_on: false,
             unheard: 0,
             finished: false,
             received: 0,
@@ -247,8 +252,19 @@ impl Session {
         Ok(Frame { session: self.id, hello: Some(self.hello(snapshot)?), parts: Vec::new() })
     }
 
+    /// Whether the other side has more to say: the next [`step`](Self::step) may
+    /// be made before what the last [`take`](Self::take) gave is committed, if
+    /// that is so before the next one.
+    ///
+    /// Nothing is compared then. The roots that the step may tell are old, and
+    /// whoever has more to say passes over them.
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     /// Takes in a frame. Commit the batches that it returns, in order, before
-    /// the next [`step`](Self::step); if that fails, drop the session.
+    /// the next [`step`](Self::step), or later if the other side
+    /// [has more to say](Self::goes_on); if that fails, drop the session.
     pub fn take<S: Snapshot>(
         &mut self,
         frame: Frame,
@@ -263,6 +279,8 @@ impl Session {
         }
         self.heard = frame.hello.is_some() || frame.parts.iter().any(|part| !part.is_empty());
         self.unheard = if self.heard { 0 } else { self.unheard.saturating_add(1) };
+        let last_word = frame.parts.iter().any(|part| part.done.is_some());
+        self.goes_on = frame.hello.is_none() && !frame.parts.is_empty() && !last_word;
         if let Some(hello) = frame.hello {
             self.meet(hello, snapshot)?;
         } else if self.domains.iter().any(|domain| !domain.met) {

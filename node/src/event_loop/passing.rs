@@ -7,7 +7,7 @@ use std::time::Duration;
 use kinsync_protocol::floor::Floor;
 use kinsync_protocol::grants::Why;
 use kinsync_protocol::id::{DeviceId, DomainId};
-use kinsync_protocol::session::{Outcome, Session};
+use kinsync_protocol::session::Outcome;
 use kinsync_protocol::wire::frame::{Refusal, Response};
 use kinsync_store::{Job, WriteError};
 use tracing::{debug, warn};
@@ -18,7 +18,7 @@ use crate::control::command::{Reply, SyncReport, VerifyReport};
 use crate::domains::Domains;
 use crate::events::Event;
 use crate::failure::{Failure, Kind};
-use crate::passes::{self, Advance, Answered, PassError, Pushing};
+use crate::passes::{self, Advance, Answered, Pass, PassError, Pushing};
 use crate::request::{SyncOutcome, VerifyDomain};
 use crate::state::{DEBOUNCE, PassEnd, PushEnd, Theirs};
 use crate::swarm::Protocol;
@@ -95,8 +95,8 @@ enum Asker {
 
 /// Why a request was sent.
 pub(super) enum Asked {
-    Pass(Box<Session>),
-    Compare(Box<Session>),
+    Pass(Box<Pass>),
+    Compare(Box<Pass>),
     Push { domain: DomainId, seq: u64 },
 }
 
@@ -105,7 +105,7 @@ pub(super) enum Done {
     Opened {
         device: DeviceId,
         compare: bool,
-        result: Result<(Box<Session>, Vec<u8>), PassError>,
+        result: Result<(Box<Pass>, Vec<u8>), PassError>,
     },
     Advanced {
         device: DeviceId,
