@@ -132,6 +132,9 @@ pub(super) fn assemble(
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_max_negotiating_inbound_streams(NEGOTIATING_MAX)
         .with_dial_concurrency_factor(DIAL_CONCURRENCY)
+        // Each stream is for one protocol, so what is asked travels with its
+        // name, a round trip earlier. Whoever refuses the protocol reads none of it.
+        .with_substream_upgrade_protocol_override(Version::V1Lazy)
         .with_smart_dial();
     Swarm::new(transport, behaviour, key.public().to_peer_id(), config)
 }

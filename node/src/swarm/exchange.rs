@@ -13,6 +13,7 @@ use std::{
 use kinsync_protocol::id::DeviceId;
 use libp2p::{
     PeerId,
+    core::upgrade::NegotiationError,
     request_response::{
         self as rr, InboundFailure, Message, OutboundFailure, OutboundRequestId, ProtocolSupport,
         ResponseChannel,
@@ -369,8 +370,16 @@ impl From<OutboundFailure> for RequestError {
                 }
                 Some(FrameError::CutShort { .. }) => Self::CutShort,
                 Some(FrameError::Stalled { .. }) => Self::TimedOut,
+                None if is_refusal(&error) => Self::Refused,
                 None => Self::Io(error),
             },
         }
     }
+}
+
+/// Whether the other side does not speak the protocol. That shows when the
+/// answer is read, as the request goes out together with the protocol's name.
+fn is_refusal(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(NegotiationError::Failed))
 }
