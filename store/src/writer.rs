@@ -5,7 +5,7 @@
 //! company, so a lone write is not slowed down.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::disk::Access;
 use crate::error::{ReadError, WriteError};
 use crate::job::Queued;
 use crate::open::{Core, State, panic_text};
+use crate::queue::Receiver;
 use crate::tables::Tables;
 
 /// Jobs in one commit.
@@ -38,7 +39,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// The writing side of a store.
 pub(crate) struct Writer {
     core: Arc<Core>,
-    queue: Receiver<Box<dyn Queued>>,
+    queue: Receiver,
     memory: Memory,
     /// Commits and bytes since the last one that went to disk.
     unsettled: (u32, usize),
@@ -53,7 +54,7 @@ enum Done {
 }
 
 impl Writer {
-    pub(crate) fn new(core: Arc<Core>, queue: Receiver<Box<dyn Queued>>, memory: Memory) -> Self {
+    pub(crate) fn new(core: Arc<Core>, queue: Receiver, memory: Memory) -> Self {
         Self { core, queue, memory, unsettled: (0, 0) }
     }
 
