@@ -35,6 +35,7 @@ mod connections;
 mod facts;
 mod floors;
 mod limits;
+mod notes;
 mod pairing;
 mod passing;
 mod trusting;
@@ -87,6 +88,7 @@ pub(crate) struct EventLoop {
     work: JoinSet<Work>,
     requests: BTreeMap<(Protocol, RequestId), Purpose>,
     links: connections::Connections,
+    notes: notes::Notes,
     pairing: pairing::Pairing,
     passing: passing::Passing,
     trusting: trusting::Trusting,
@@ -132,6 +134,7 @@ impl EventLoop {
             work: JoinSet::new(),
             requests: BTreeMap::new(),
             links: connections::Connections::default(),
+            notes: notes::Notes::default(),
             pairing: pairing::Pairing::new(),
             passing: passing::Passing::default(),
             trusting: trusting::Trusting::new(me, boot),
@@ -174,6 +177,7 @@ impl EventLoop {
             }
         }
         self.control.events().publish(Event::Stopping);
+        self.leave_notes();
         // What runs commits or fails by itself; the store finishes it.
         self.work.shutdown().await;
         self.leave().await;
@@ -229,6 +233,7 @@ impl EventLoop {
             }
         }
         self.settle_pairings();
+        self.write_notes();
         self.show_status();
     }
 
@@ -243,6 +248,7 @@ impl EventLoop {
             self.passing_deadline(),
             self.trusting_deadline(),
             self.links.deadline(),
+            self.notes.deadline(),
             self.control.lapses_at(),
         ];
         due.into_iter().flatten().min().unwrap_or(self.beat_at)
@@ -294,11 +300,13 @@ impl EventLoop {
         self.work.spawn_blocking(move || step(storage.store()));
     }
 
-    /// Notes something in the store that nothing waits for.
+    /// Changes something in the store that nothing waits for, in the order of
+    /// these calls. Only for what people do: what other devices do has no end,
+    /// and is noted in [`notes::Notes`].
     fn submit(&self, job: Job<()>) {
         self.storage.store().submit(job, |result| {
             if let Err(error) = result {
-                warn!(%error, "a note was not stored");
+                warn!(%error, "a change was not stored");
             }
         });
     }

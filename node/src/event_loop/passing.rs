@@ -9,7 +9,7 @@ use kinsync_protocol::grants::Why;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::session::{Outcome, Session};
 use kinsync_protocol::wire::frame::{Refusal, Response};
-use kinsync_store::{Job, WriteError};
+use kinsync_store::WriteError;
 use tracing::{debug, warn};
 
 use super::limits::{Limits, is_apart, limited};
@@ -588,10 +588,7 @@ impl EventLoop {
     /// Remembers that both sides were proven equal just now.
     fn note_equal(&mut self, device: DeviceId) {
         let now = self.wall();
-        self.submit(Job::note_peer(device, now, move |peer| {
-            peer.last_seen = Some(now);
-            peer.last_equal = Some(now);
-        }));
+        self.notes.equal(device, now);
     }
 
     fn report(&mut self, report: SyncReport) {
@@ -676,6 +673,7 @@ impl EventLoop {
         self.passing.moved.remove(&device);
         self.passing.failures.remove(&device);
         self.passing.limits.remove(&device);
+        self.notes.forget(device);
         let failure = Failure::new(Kind::Revoked, "That device was removed from the set.");
         self.end_compare(device, Err(failure.clone()));
         self.report(failed(device, failure));
