@@ -30,6 +30,7 @@ use crate::status;
 use crate::storage::Storage;
 use crate::swarm::{Admission, Behaviour, Protocol, RequestId};
 
+mod answering;
 mod commands;
 mod connections;
 mod facts;
@@ -43,10 +44,6 @@ mod trusting;
 /// What a device does about having been removed. Pairing alone would fail: a
 /// removed key stays dead.
 const RENEW: &str = "Pair again with a new key:  kinsync down; kinsync init --renew";
-
-/// Steps on the store that peers may have running at once. Whoever asks for
-/// more is told to come back; a person's few devices never do.
-const WORK_MAX: usize = 16;
 
 /// How often the loop looks whether the machine slept.
 const BEAT: Duration = Duration::from_secs(5);
@@ -309,11 +306,6 @@ impl EventLoop {
                 warn!(%error, "a change was not stored");
             }
         });
-    }
-
-    /// Whether peers may start more steps.
-    fn is_busy(&self) -> bool {
-        self.work.len() >= WORK_MAX
     }
 
     fn show_status(&mut self) {

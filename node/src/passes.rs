@@ -6,6 +6,7 @@
 mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinsync_protocol::fault::PeerFault;
@@ -88,8 +89,8 @@ pub struct Answered {
     pub error: Option<PassError>,
 }
 
-/// Requests of one peer that are worked on at the same time: as many as an
-/// honest one has under way. One peer alone never keeps the others waiting.
+/// Requests of one peer that are here at the same time, waiting or worked on:
+/// as many as an honest one has under way. More are refused as busy.
 pub const ANSWERING_MAX: usize = 8;
 
 impl Answered {
@@ -214,8 +215,20 @@ pub fn advance(
     })
 }
 
-/// Answers a request of `peer`.
+/// Answers a request of `peer`, whatever comes of it.
 pub fn answer(
+    store: &Store,
+    sessions: &Sessions,
+    peer: DeviceId,
+    request: &[u8],
+    now: UnixMillis,
+) -> Answered {
+    // Nothing is left half done: a step commits all of its work or none.
+    let step = AssertUnwindSafe(|| answer_step(store, sessions, peer, request, now));
+    catch_unwind(step).unwrap_or_else(|_| Answered::nothing(&Response::Refuse(Refusal::NoStore)))
+}
+
+fn answer_step(
     store: &Store,
     sessions: &Sessions,
     peer: DeviceId,

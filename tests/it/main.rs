@@ -12,6 +12,7 @@ mod guard;
 mod joins;
 #[cfg(target_os = "linux")]
 mod lan;
+mod loopback;
 mod memory;
 mod planted;
 mod real_store;
