@@ -312,7 +312,12 @@ fn step(store: &Store, session: &mut Session, frame: Frame, now: UnixMillis) -> 
         Ok((session.step(snapshot)?, guarded))
     })?;
     if !step.cursors.is_empty() {
-        store.write(Job::apply_in(Some(session.id()), peer, step.cursors.clone(), now))?;
+        match store.write(Job::apply_in(Some(session.id()), peer, step.cursors.clone(), now)) {
+            // A store that cannot write gives what it has all the same. The
+            // next session finds the cursors again.
+            Ok(_) | Err(WriteError::DiskFull | WriteError::Poisoned { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     if !guarded.is_empty() {
         let equal = session.outcome().domains.into_iter().filter(|domain| domain.equal_at.is_some());

@@ -19,4 +19,6 @@ mod real_store;
 mod session;
 mod simulation;
 mod spec;
+#[cfg(target_os = "linux")]
+mod strain;
 mod tidy;
