@@ -14,6 +14,8 @@ mod joins;
 mod lan;
 mod loopback;
 mod memory;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod planted;
 mod real_store;
 mod session;

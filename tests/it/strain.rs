@@ -7,10 +7,10 @@ use std::path::Path;
 use kinsync::Kind;
 use kinsync::clock::{Clock, Moment};
 use kinsync::request::{SyncNow, SyncOutcome, SyncRow};
-use kinsync_tests::mounts::{mount, on_own_mounts};
 use kinsync_tests::wait::until;
 
 use crate::loopback::{DOMAIN, Device, RECORDS, fill};
+use crate::mounts::{mount, on_own_mounts};
 
 /// Bytes of the disk that gets full: a node with its reserve, and some.
 const DISK: &str = "size=24m";

@@ -12,8 +12,6 @@ pub mod joins;
 pub mod lan;
 pub mod laws;
 pub mod model;
-#[cfg(target_os = "linux")]
-pub mod mounts;
 pub mod net;
 pub mod past;
 pub mod plan;

@@ -10,11 +10,7 @@ const INSIDE: &str = "KINSYNC_TESTS_MOUNTS";
 /// Runs the named test of this binary again in mount and user namespaces of
 /// its own. The place for its mounts, if this is that run; nothing if it has
 /// run there, or if this system lets nobody mount anything.
-///
-/// # Panics
-///
-/// If that run fails.
-pub fn on_own_mounts(name: &str) -> Option<PathBuf> {
+pub(crate) fn on_own_mounts(name: &str) -> Option<PathBuf> {
     if let Some(folder) = env::var_os(INSIDE) {
         return Some(folder.into());
     }
@@ -41,11 +37,7 @@ pub fn on_own_mounts(name: &str) -> Option<PathBuf> {
 }
 
 /// Mounts a file system in memory, with options such as `size=16m`.
-///
-/// # Panics
-///
-/// If it cannot: [`on_own_mounts`] comes before.
-pub fn mount(folder: &Path, options: &str) {
+pub(crate) fn mount(folder: &Path, options: &str) {
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder).status();
     assert!(mounted.is_ok_and(|status| status.success()), "a file system in memory");
 }
