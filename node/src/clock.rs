@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -69,6 +69,8 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     Hand(Arc<Hand>),
+    /// The clock of this machine, with its wall so many milliseconds ahead.
+    Set(Arc<AtomicI64>),
     System,
 }
 
@@ -90,6 +92,12 @@ impl Clock {
         Self(Source::Hand(Arc::new(hand)))
     }
 
+    /// The clock of this machine, until [`Clock::set_wall`] sets what its wall
+    /// shows.
+    pub fn settable() -> Self {
+        Self(Source::Set(Arc::default()))
+    }
+
     /// Moves a standing clock on; the clock of the machine moves by itself.
     pub fn advance(&self, span: Duration) {
         if let Source::Hand(hand) = &self.0 {
@@ -99,10 +107,16 @@ impl Clock {
         }
     }
 
-    /// Sets the wall of a standing clock, as somebody who corrects it does.
+    /// Sets the wall, as somebody who corrects it does; not that of
+    /// [`Clock::system`].
     pub fn set_wall(&self, wall: Moment) {
-        if let Source::Hand(hand) = &self.0 {
-            hand.wall.store(wall.0, Ordering::Relaxed);
+        match &self.0 {
+            Source::Hand(hand) => hand.wall.store(wall.0, Ordering::Relaxed),
+            Source::Set(ahead) => {
+                let ahead_ms = wall.0.cast_signed().saturating_sub(system_wall().0.cast_signed());
+                ahead.store(ahead_ms, Ordering::Relaxed);
+            }
+            Source::System => {}
         }
     }
 
@@ -110,6 +124,9 @@ impl Clock {
     pub fn wall(&self) -> Moment {
         match &self.0 {
             Source::Hand(hand) => Moment(hand.wall.load(Ordering::Relaxed)),
+            Source::Set(ahead) => {
+                Moment(system_wall().0.saturating_add_signed(ahead.load(Ordering::Relaxed)))
+            }
             Source::System => system_wall(),
         }
     }
@@ -119,7 +136,7 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::Hand(hand) => Duration::from_millis(hand.monotonic.load(Ordering::Relaxed)),
-            Source::System => system_monotonic(),
+            Source::Set(_) | Source::System => system_monotonic(),
         }
     }
 }

@@ -30,11 +30,13 @@ use crate::status;
 use crate::storage::Storage;
 use crate::swarm::{Admission, Behaviour, Protocol, RequestId};
 
+mod answering;
 mod commands;
 mod connections;
 mod facts;
 mod floors;
 mod limits;
+mod notes;
 mod pairing;
 mod passing;
 mod trusting;
@@ -42,10 +44,6 @@ mod trusting;
 /// What a device does about having been removed. Pairing alone would fail: a
 /// removed key stays dead.
 const RENEW: &str = "Pair again with a new key:  kinsync down; kinsync init --renew";
-
-/// Steps on the store that peers may have running at once. Whoever asks for
-/// more is told to come back; a person's few devices never do.
-const WORK_MAX: usize = 16;
 
 /// How often the loop looks whether the machine slept.
 const BEAT: Duration = Duration::from_secs(5);
@@ -87,6 +85,7 @@ pub(crate) struct EventLoop {
     work: JoinSet<Work>,
     requests: BTreeMap<(Protocol, RequestId), Purpose>,
     links: connections::Connections,
+    notes: notes::Notes,
     pairing: pairing::Pairing,
     passing: passing::Passing,
     trusting: trusting::Trusting,
@@ -132,6 +131,7 @@ impl EventLoop {
             work: JoinSet::new(),
             requests: BTreeMap::new(),
             links: connections::Connections::default(),
+            notes: notes::Notes::default(),
             pairing: pairing::Pairing::new(),
             passing: passing::Passing::default(),
             trusting: trusting::Trusting::new(me, boot),
@@ -174,6 +174,7 @@ impl EventLoop {
             }
         }
         self.control.events().publish(Event::Stopping);
+        self.leave_notes();
         // What runs commits or fails by itself; the store finishes it.
         self.work.shutdown().await;
         self.leave().await;
@@ -229,6 +230,7 @@ impl EventLoop {
             }
         }
         self.settle_pairings();
+        self.write_notes();
         self.show_status();
     }
 
@@ -243,6 +245,7 @@ impl EventLoop {
             self.passing_deadline(),
             self.trusting_deadline(),
             self.links.deadline(),
+            self.notes.deadline(),
             self.control.lapses_at(),
         ];
         due.into_iter().flatten().min().unwrap_or(self.beat_at)
@@ -294,18 +297,15 @@ impl EventLoop {
         self.work.spawn_blocking(move || step(storage.store()));
     }
 
-    /// Notes something in the store that nothing waits for.
+    /// Changes something in the store that nothing waits for, in the order of
+    /// these calls. Only for what people do: what other devices do has no end,
+    /// and is noted in [`notes::Notes`].
     fn submit(&self, job: Job<()>) {
         self.storage.store().submit(job, |result| {
             if let Err(error) = result {
-                warn!(%error, "a note was not stored");
+                warn!(%error, "a change was not stored");
             }
         });
-    }
-
-    /// Whether peers may start more steps.
-    fn is_busy(&self) -> bool {
-        self.work.len() >= WORK_MAX
     }
 
     fn show_status(&mut self) {

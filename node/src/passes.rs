@@ -6,6 +6,7 @@
 mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -92,7 +93,7 @@ impl Pass {
         self.wait()?;
         let (reply, answer) = channel();
         let job = Job::apply_in(Some(self.session.id()), self.session.peer(), batches, now);
-        store.submit(job, move |result| {
+        store.submit_in_line(job, move |result| {
             // Nobody waits only if the pass has ended.
             let _ = reply.send(result);
         });
@@ -130,8 +131,8 @@ pub struct Answered {
     pub error: Option<PassError>,
 }
 
-/// Requests of one peer that are worked on at the same time: as many as an
-/// honest one has under way. One peer alone never keeps the others waiting.
+/// Requests of one peer that are here at the same time, waiting or worked on:
+/// as many as an honest one has under way. More are refused as busy.
 pub const ANSWERING_MAX: usize = 8;
 
 impl Answered {
@@ -256,8 +257,20 @@ pub fn advance(
     })
 }
 
-/// Answers a request of `peer`.
+/// Answers a request of `peer`, whatever comes of it.
 pub fn answer(
+    store: &Store,
+    sessions: &Sessions,
+    peer: DeviceId,
+    request: &[u8],
+    now: UnixMillis,
+) -> Answered {
+    // Nothing is left half done: a step commits all of its work or none.
+    let step = AssertUnwindSafe(|| answer_step(store, sessions, peer, request, now));
+    catch_unwind(step).unwrap_or_else(|_| Answered::nothing(&Response::Refuse(Refusal::NoStore)))
+}
+
+fn answer_step(
     store: &Store,
     sessions: &Sessions,
     peer: DeviceId,
@@ -346,7 +359,12 @@ fn step(store: &Store, pass: &mut Pass, frame: Frame, now: UnixMillis) -> Result
         Ok((session.step(snapshot)?, guarded))
     })?;
     if !step.cursors.is_empty() {
-        store.write(Job::apply_in(Some(session.id()), peer, step.cursors.clone(), now))?;
+        match store.write(Job::apply_in(Some(session.id()), peer, step.cursors.clone(), now)) {
+            // A store that cannot write gives what it has all the same. The
+            // next session finds the cursors again.
+            Ok(_) | Err(WriteError::DiskFull | WriteError::Poisoned { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     if !guarded.is_empty() {
         let equal = session.outcome().domains.into_iter().filter(|domain| domain.equal_at.is_some());

@@ -204,6 +204,9 @@ pub enum WriteError {
         /// The failure.
         reason: String,
     },
+    /// Too many writes wait already. Nothing is wrong with this one.
+    #[error("too many writes are waiting")]
+    Busy,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,

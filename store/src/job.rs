@@ -22,14 +22,23 @@ pub const DOMAIN_NAME_BYTES_MAX: usize = 128;
 
 type Run<T> = Box<dyn FnOnce(&mut Tx<'_>) -> Result<T, Stop> + Send>;
 
+/// Records of a small job, and bytes of their values. What is larger takes the
+/// writer for longer than anybody should wait who has one edit to write.
+const SMALL_RECORDS_MAX: usize = 32;
+const SMALL_BYTES_MAX: usize = 64 << 10;
+
 /// One request to the writer, answered with a `T`.
 ///
-/// Jobs are done in the order in which they are submitted.
+/// Small jobs are done in the order in which they are submitted, and so are
+/// large ones: [`Job::put_many`] and [`Job::apply`] of many records or bytes.
+/// Small ones may overtake large ones that nobody has an answer to yet, so
+/// whoever needs a large one done before another waits for its answer.
 #[must_use = "a job does nothing until it is submitted"]
 pub struct Job<T> {
     run: Run<T>,
     pub(crate) bytes: usize,
     pub(crate) bulk: bool,
+    records: usize,
 }
 
 /// How a [`Job::put_many`] went.
@@ -71,7 +80,7 @@ impl<T> Job<T> {
             tx.settle()?;
             Ok(answer)
         };
-        Self { run: Box::new(settled), bytes: 0, bulk: false }
+        Self { run: Box::new(settled), bytes: 0, bulk: false, records: 0 }
     }
 }
 
@@ -178,7 +187,7 @@ impl Job<PutMany> {
     /// # Errors
     /// Those of [`Job::put`] for any of them.
     pub fn put_many(domain: DomainId, records: Vec<(Key, Vec<u8>)>, now: UnixMillis) -> Self {
-        let bytes = records.iter().map(|(_, value)| value.len()).sum();
+        let (bytes, count) = (records.iter().map(|(_, value)| value.len()).sum(), records.len());
         let mut job = Self::new(move |tx| {
             tx.check_room_for(domain)?;
             let mut standing = Vec::with_capacity(records.len());
@@ -212,7 +221,7 @@ impl Job<PutMany> {
             }
             Ok(counts)
         });
-        job.bytes = bytes;
+        (job.bytes, job.records) = (bytes, count);
         job
     }
 }
@@ -246,6 +255,7 @@ impl Job<Applied> {
             .flat_map(|batch| &batch.records)
             .map(|record| record.value.as_ref().map_or(0, Vec::len))
             .sum();
+        let count = batches.iter().map(|batch| batch.records.len()).sum();
         // A cursor alone is cheap to lose: the next session finds it again.
         let copying = |batch: &Batch| {
             batch.records.is_empty() || batch.cursor.as_ref().is_some_and(|cursor| cursor.after.is_some())
@@ -306,7 +316,7 @@ impl Job<Applied> {
             }
             Ok(applied)
         });
-        (job.bytes, job.bulk) = (bytes, bulk);
+        (job.bytes, job.bulk, job.records) = (bytes, bulk, count);
         job
     }
 }
@@ -357,6 +367,8 @@ pub(crate) trait Queued: Send {
     fn finish(self: Box<Self>, failed: Option<WriteError>);
     fn bytes(&self) -> usize;
     fn is_bulk(&self) -> bool;
+    /// Whether small jobs go before it.
+    fn is_large(&self) -> bool;
 }
 
 pub(crate) struct Pending<T, F> {
@@ -365,12 +377,14 @@ pub(crate) struct Pending<T, F> {
     reply: F,
     bytes: usize,
     bulk: bool,
+    large: bool,
 }
 
 impl<T: Send, F> Pending<T, F> {
     pub(crate) fn new(job: Job<T>, reply: F) -> Self {
-        let Job { run, bytes, bulk } = job;
-        Self { run: Some(run), outcome: Err(WriteError::Closed), reply, bytes, bulk }
+        let Job { run, bytes, bulk, records } = job;
+        let large = records > SMALL_RECORDS_MAX || bytes > SMALL_BYTES_MAX;
+        Self { run: Some(run), outcome: Err(WriteError::Closed), reply, bytes, bulk, large }
     }
 }
 
@@ -401,5 +415,9 @@ impl<T: Send, F: FnOnce(Result<T, WriteError>) + Send> Queued for Pending<T, F> 
 
     fn is_bulk(&self) -> bool {
         self.bulk
+    }
+
+    fn is_large(&self) -> bool {
+        self.large
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -22,6 +22,7 @@ use crate::disk::Access;
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::job::{Applied, Job, Pending, PutMany, Queued};
 use crate::open::{self, Core, FileMedium, State};
+use crate::queue::{self, Sender, Unsent};
 use crate::rules::{RuleSet, Rules, Sharing};
 use crate::snapshot::StoreSnapshot;
 use crate::wal::LOG_BYTES_MAX;
@@ -62,7 +63,7 @@ impl Options {
 /// Dropping it finishes the writes that were submitted and closes the file.
 pub struct Store {
     core: Arc<Core>,
-    queue: Option<Sender<Box<dyn Queued>>>,
+    queue: Option<Sender>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -103,7 +104,7 @@ impl Store {
             looked: Default::default(),
         };
         let core = Arc::new(core);
-        let (queue, jobs) = mpsc::channel();
+        let (queue, jobs) = queue::line();
         let writer = Writer::new(Arc::clone(&core), jobs, memory);
         let writer = thread::Builder::new()
             .name("kinsync-store".into())
@@ -130,30 +131,51 @@ impl Store {
             .unwrap_or_else(|panic| Err(ReadError::damaged(open::panic_text(&*panic))))
     }
 
-    /// Hands a job to the writer and returns. `reply` is called on the
-    /// writer's thread once the job is committed or refused; it must not wait
-    /// for another write.
+    /// Hands a job to the writer and returns, whatever waits before it.
+    /// `reply` is called on the writer's thread once the job is committed or
+    /// refused; it must not wait for another write.
+    ///
+    /// For those who may not wait on their thread. They bound by themselves how
+    /// many of theirs are unanswered: with [`QUEUE_JOBS_MAX`] in line a job is
+    /// refused as [`WriteError::Busy`], and `reply` called right here.
+    ///
+    /// [`QUEUE_JOBS_MAX`]: crate::QUEUE_JOBS_MAX
     pub fn submit<T: Send + 'static>(
         &self,
         job: Job<T>,
         reply: impl FnOnce(Result<T, WriteError>) + Send + 'static,
     ) {
-        let pending = Box::new(Pending::new(job, reply));
-        match &self.queue {
-            Some(queue) => {
-                if let Err(unsent) = queue.send(pending) {
-                    unsent.0.finish(Some(WriteError::Closed));
-                }
-            }
-            None => pending.finish(Some(WriteError::Closed)),
+        self.line_up(Box::new(Pending::new(job, reply)), Sender::try_send);
+    }
+
+    fn line_up(&self, job: Box<dyn Queued>, send: fn(&Sender, Box<dyn Queued>) -> Result<(), Unsent>) {
+        let sent = match &self.queue {
+            Some(queue) => send(queue, job),
+            None => Err(Unsent::Closed(job)),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(Unsent::Full(job)) => job.finish(Some(WriteError::Busy)),
+            Err(Unsent::Closed(job)) => job.finish(Some(WriteError::Closed)),
         }
     }
 
-    /// Does a job and waits for its commit. Not for async code, nor within a
-    /// reply or a subscriber.
+    /// The same from a thread that may block: where the line is long, it waits
+    /// for a place. Not for async code, nor within a reply or a subscriber.
+    pub fn submit_in_line<T: Send + 'static>(
+        &self,
+        job: Job<T>,
+        reply: impl FnOnce(Result<T, WriteError>) + Send + 'static,
+    ) {
+        self.line_up(Box::new(Pending::new(job, reply)), Sender::send);
+    }
+
+    /// Does a job and waits for its commit; before that for its place in line,
+    /// if [`QUEUE_WAITS_AT`](crate::QUEUE_WAITS_AT) are there. Not for async code, nor
+    /// within a reply or a subscriber.
     pub fn write<T: Send + 'static>(&self, job: Job<T>) -> Result<T, WriteError> {
         let (reply, answer) = mpsc::sync_channel(1);
-        self.submit(job, move |result| {
+        self.submit_in_line(job, move |result| {
             // Nobody waits only if this thread is gone.
             let _ = reply.send(result);
         });
@@ -246,6 +268,11 @@ impl Store {
     /// How many times a record was read whose hashes did not fit.
     pub fn damaged(&self) -> u64 {
         self.core.damaged.load(Ordering::Relaxed)
+    }
+
+    /// How many jobs wait for the writer.
+    pub fn queued_jobs(&self) -> usize {
+        self.queue.as_ref().map_or(0, Sender::len)
     }
 
     /// The length of the store file in bytes.

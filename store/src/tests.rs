@@ -12,6 +12,7 @@ mod limits;
 mod model;
 pub(crate) mod platter;
 mod power;
+mod queue;
 mod resolve;
 mod restore;
 mod rights;

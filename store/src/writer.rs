@@ -10,7 +10,7 @@
 //! end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::error::{ReadError, WriteError, is_full};
 use crate::job::Queued;
 use crate::migrate;
 use crate::open::{Core, State, panic_text};
+use crate::queue::Receiver;
 use crate::redo::Redo;
 use crate::tables::Tables;
 use crate::wal::{Generation, Wal, next_generation};
@@ -46,7 +47,7 @@ const FOLLOW: Duration = Duration::from_secs(1);
 /// The writing side of a store.
 pub(crate) struct Writer {
     core: Arc<Core>,
-    queue: Receiver<Box<dyn Queued>>,
+    queue: Receiver,
     memory: Memory,
     wal: Wal,
     /// The last generation of the log that was named.
@@ -62,7 +63,7 @@ enum Done {
 }
 
 impl Writer {
-    pub(crate) fn new(core: Arc<Core>, queue: Receiver<Box<dyn Queued>>, memory: Memory) -> Self {
+    pub(crate) fn new(core: Arc<Core>, queue: Receiver, memory: Memory) -> Self {
         let generation = next_generation(memory.epoch);
         let wal = Wal::new(core.log_bytes);
         Self { core, queue, memory, wal, generation }

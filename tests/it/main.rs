@@ -12,10 +12,15 @@ mod guard;
 mod joins;
 #[cfg(target_os = "linux")]
 mod lan;
+mod loopback;
 mod memory;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod planted;
 mod real_store;
 mod session;
 mod simulation;
 mod spec;
+#[cfg(target_os = "linux")]
+mod strain;
 mod tidy;

@@ -22,6 +22,8 @@
 //! | `reach` | `addr` | | learns where a device is, and connects |
 //! | `meet` | `count limit_s` | | waits until so many devices are connected |
 //! | `large` | `i bytes` | | writes one record of that size |
+//! | `load` | `writers` | | writes elsewhere without a pause from now on |
+//! | `unload` | | `records` | stops that; how many it wrote |
 //! | `renew` | | | gives the device a new key, known to nobody |
 //! | `check` | `i gen` | `ok` | whether record `i` is of that generation |
 //! | `close` | | | closes and ends |
@@ -30,6 +32,7 @@
 
 use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +60,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// The domain that all records are in.
 const DOMAIN: &str = "messages";
+
+/// The domain that is written without a pause, and how many records it has of
+/// each writer.
+const LOAD_DOMAIN: &str = "settings";
+const LOAD_RECORDS: u64 = 10 * BATCH;
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -121,6 +129,11 @@ async fn answer(library: &mut Option<Library>, op: &str, request: &Value) -> Res
             library.large(number("i", 0), usize::try_from(number("bytes", 0))?).await?;
             Ok(json!({}))
         }
+        "load" => {
+            library.load(number("writers", 1));
+            Ok(json!({}))
+        }
+        "unload" => Ok(json!({ "records": library.unload().await? })),
         "create" => Ok(json!({})),
         "fill" => {
             let (start, count, generation) = (number("start", 0), number("count", 0), number("gen", 0));
@@ -184,6 +197,9 @@ struct Library {
     before: u64,
     /// The pass that the last `connect` asked for.
     pass: Option<tokio::task::JoinHandle<Result<f64>>>,
+    /// Who writes without a pause, and how many records they have written.
+    loading: JoinSet<Result<()>>,
+    loaded: Arc<AtomicU64>,
 }
 
 impl Library {
@@ -226,7 +242,8 @@ impl Library {
                 told.send_modify(|(count, last)| (*count, *last) = (*count + came, now));
             }
         });
-        Ok(Self { home, manual, control, node: None, arrived, count, before: 0, pass: None })
+        let (loading, loaded) = (JoinSet::new(), Arc::default());
+        Ok(Self { home, manual, control, node: None, arrived, count, before: 0, pass: None, loading, loaded })
     }
 
     fn control(&self) -> &Control {
@@ -282,6 +299,37 @@ impl Library {
             done??;
         }
         Ok(())
+    }
+
+    fn load(&mut self, writers: u64) {
+        for writer in 0..writers {
+            let (control, loaded) = (self.control().clone(), Arc::clone(&self.loaded));
+            self.loading.spawn(async move {
+                for batch in 0_u64.. {
+                    let (first, generation) = (batch * BATCH % LOAD_RECORDS, batch * BATCH / LOAD_RECORDS);
+                    let items = (first..first + BATCH).map(|i| PutItem {
+                        id: format!("{writer}/{}", record::id(i)),
+                        value: record::record(i, generation).into_bytes().into(),
+                    });
+                    let request =
+                        PutMany { domain: LOAD_DOMAIN.to_owned(), items: items.collect(), dry_run: false };
+                    control.put_many(request).await?;
+                    loaded.fetch_add(BATCH, Ordering::Relaxed);
+                }
+                Ok(())
+            });
+        }
+    }
+
+    async fn unload(&mut self) -> Result<u64> {
+        self.loading.abort_all();
+        while let Some(ended) = self.loading.join_next().await {
+            // One that was not stopped here has failed.
+            if let Ok(ended) = ended {
+                ended?;
+            }
+        }
+        Ok(self.loaded.swap(0, Ordering::Relaxed))
     }
 
     /// Goes on the network and says how the other end gets here.

@@ -32,6 +32,10 @@ pub(super) struct Leases {
     last: u64,
 }
 
+/// Claims that are remembered. Beyond it the one that lapses first is forgotten,
+/// and its holder told to claim again.
+const LEASES_MAX: usize = 4_096;
+
 /// One claim.
 #[derive(Clone, Debug)]
 struct Lease {
@@ -48,6 +52,12 @@ impl Leases {
 
     fn take(&mut self, place: (DomainId, u64), standing: Version, until: Duration) -> u64 {
         self.last += 1;
+        if self.leases.len() >= LEASES_MAX
+            && let Some((first, _)) = self.leases.iter().min_by_key(|(_, lease)| lease.until)
+        {
+            let first = *first;
+            self.leases.remove(&first);
+        }
         self.leases.insert(place, Lease { claim: self.last, until, standing });
         self.last
     }
@@ -287,4 +297,27 @@ fn fields(kept: Option<&[u8]>, lost: Option<&[u8]>) -> Vec<ConflictField> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kinsync_protocol::id::{DeviceId, ValueHash};
+    use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp};
+
+    use super::*;
+
+    #[test]
+    fn claims_that_nobody_keeps_are_not_remembered_for_ever() {
+        let mut leases = Leases::default();
+        let domain = DomainId::of("notes");
+        let stamp = Stamp { time: Hlc(1), device: DeviceId([1; 32]) };
+        let version =
+            Version { stamp, seen: Ancestry::default(), deleted: false, bytes: 0, value: ValueHash([0; 16]) };
+        for number in 0..=LEASES_MAX as u64 {
+            leases.take((domain, number), version.clone(), Duration::from_secs(number));
+        }
+        assert_eq!(leases.leases.len(), LEASES_MAX);
+        assert!(!leases.leases.contains_key(&(domain, 0)), "the one that lapsed first is gone");
+        assert!(leases.is_taken((domain, LEASES_MAX as u64), Duration::ZERO));
+    }
 }

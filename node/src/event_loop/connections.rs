@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kinsync_protocol::id::DeviceId;
-use kinsync_store::{AddressNote, Job};
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId};
@@ -114,10 +113,10 @@ impl EventLoop {
     }
 
     /// Remembers an address that worked.
-    fn remember(&self, device: DeviceId, place: &Place) {
+    fn remember(&mut self, device: DeviceId, place: &Place) {
         if self.admission.role(&device) != Role::Once {
-            let note = AddressNote::Worked(self.wall());
-            self.submit(Job::note_address(device, place.address().to_string(), note));
+            let at = self.wall();
+            self.notes.worked(device, place.address().to_string(), at);
         }
     }
 
@@ -222,7 +221,7 @@ impl EventLoop {
         }
         let at = self.wall();
         if self.admission.role(&device) != Role::Once {
-            self.submit(Job::note_peer(device, at, move |peer| peer.last_seen = Some(at)));
+            self.notes.seen(device, at);
         }
         self.control.events().publish(Event::PeerOnline(self.control.peer_name(device)));
         self.compare_if_asked(device);
@@ -251,7 +250,7 @@ impl EventLoop {
             if self.admission.role(&device) == Role::Once {
                 self.end_visit(device);
             } else {
-                self.submit(Job::note_peer(device, at, move |peer| peer.last_seen = Some(at)));
+                self.notes.seen(device, at);
             }
             self.control.events().publish(Event::PeerOffline(self.control.peer_name(device)));
         }

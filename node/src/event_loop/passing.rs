@@ -9,9 +9,10 @@ use kinsync_protocol::grants::Why;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::session::Outcome;
 use kinsync_protocol::wire::frame::{Refusal, Response};
-use kinsync_store::{Job, WriteError};
+use kinsync_store::WriteError;
 use tracing::{debug, warn};
 
+use super::answering::Answering;
 use super::limits::{Limits, is_apart, limited};
 use super::{EventLoop, Purpose, Work};
 use crate::control::command::{Reply, SyncReport, VerifyReport};
@@ -37,6 +38,13 @@ const UNFINISHED_MAX: u32 = 3;
 /// one goes first: about six seconds.
 const REFUSED_MAX: u32 = 6;
 
+/// Those who wait for passes at the same time, and as many who wait for
+/// comparisons: more than people and their scripts ask for.
+const ASKERS_MAX: usize = 64;
+
+/// Readings of the whole store at the same time.
+const CHECKS_MAX: usize = 2;
+
 /// What is under way.
 #[derive(Default)]
 pub(super) struct Passing {
@@ -46,9 +54,11 @@ pub(super) struct Passing {
     told: BTreeMap<DeviceId, Duration>,
     /// What passes with a device have moved that another one has to go on.
     moved: BTreeMap<DeviceId, (u64, u64)>,
-    answering: BTreeMap<DeviceId, usize>,
+    answering: Answering<Question>,
     waiters: Vec<Waiter>,
     comparing: Vec<Comparing>,
+    /// Readings of the whole store that are under way.
+    checking: usize,
     /// Devices that were too busy to compare, and when to ask them again.
     compare_again: BTreeMap<DeviceId, Duration>,
     failures: BTreeMap<DeviceId, Failure>,
@@ -63,6 +73,15 @@ impl Passing {
     pub(super) fn last_failure(&self, device: DeviceId) -> Option<&Failure> {
         self.failures.get(&device)
     }
+}
+
+/// A request of another device.
+#[derive(Debug)]
+struct Question {
+    frame: Vec<u8>,
+    answer: Answer,
+    /// When it arrived.
+    asked: Duration,
 }
 
 /// Somebody who waits for passes to end.
@@ -163,22 +182,43 @@ impl EventLoop {
         });
     }
 
-    /// Answers a request, on a blocking thread.
+    /// Answers a request, when its turn comes.
     pub(super) fn on_sync_request(&mut self, device: DeviceId, frame: Vec<u8>, answer: Answer) {
-        let answering = self.passing.answering.get(&device).copied().unwrap_or_default();
         // Trust comes first: a device that has not been heard yet may bring the
         // news that it is not to be served, or that another one is not.
-        if self.is_busy() || answering >= passes::ANSWERING_MAX || !self.state.is_greeted(device) {
+        if !self.state.is_greeted(device) {
             self.answer_sync(device, answer, Response::Refuse(Refusal::Busy).encode());
             return;
         }
-        self.passing.answering.insert(device, answering + 1);
-        self.state.handle_asked(device);
-        let (sessions, asked, now) = (Arc::clone(&self.sessions), self.now(), self.wall());
-        self.spawn(move |store| {
-            let answered = passes::answer(store, &sessions, device, &frame, now);
-            Work::Passing(Done::Answered { device, asked, answered, answer })
-        });
+        let question = Question { frame, answer, asked: self.now() };
+        match self.passing.answering.push(device, question) {
+            Ok(()) => {
+                self.state.handle_asked(device);
+                self.answer_next();
+            }
+            Err(Question { answer, .. }) => {
+                self.answer_sync(device, answer, Response::Refuse(Refusal::Busy).encode());
+            }
+        }
+    }
+
+    /// Begins with the requests whose turn it is, on blocking threads.
+    fn answer_next(&mut self) {
+        while let Some((device, question)) = self.passing.answering.next() {
+            let Question { frame, answer, asked } = question;
+            let now = self.now();
+            if !answer.is_open() {
+                // Whoever asked has left.
+                self.passing.answering.done(device);
+                self.state.handle_answered(device, Theirs::Other, asked, now);
+                continue;
+            }
+            let (sessions, now) = (Arc::clone(&self.sessions), self.wall());
+            self.spawn(move |store| {
+                let answered = passes::answer(store, &sessions, device, &frame, now);
+                Work::Passing(Done::Answered { device, asked, answered, answer })
+            });
+        }
     }
 
     fn answer_sync(&mut self, device: DeviceId, answer: Answer, frame: Vec<u8>) {
@@ -274,10 +314,15 @@ impl EventLoop {
             Done::Compared { device, result } => {
                 self.end_compare(device, result.map_err(|error| pass_failure(&error)));
             }
-            Done::Checked { peers, wait, reply, result: Ok(()) } => self.sync_now(peers, wait, reply),
-            Done::Checked { reply, result: Err(error), .. } => {
-                // Whoever asked may have left.
-                let _ = reply.send(Err(pass_failure(&error)));
+            Done::Checked { peers, wait, reply, result } => {
+                self.passing.checking = self.passing.checking.saturating_sub(1);
+                match result {
+                    Ok(()) => self.sync_now(peers, wait, reply),
+                    Err(error) => {
+                        // Whoever asked may have left.
+                        let _ = reply.send(Err(pass_failure(&error)));
+                    }
+                }
             }
             Done::Answered { device, asked, answered, answer } => {
                 self.on_answered(device, asked, answered, answer)
@@ -303,9 +348,8 @@ impl EventLoop {
     }
 
     fn on_answered(&mut self, device: DeviceId, asked: Duration, answered: Answered, answer: Answer) {
-        if let Some(answering) = self.passing.answering.get_mut(&device) {
-            *answering = answering.saturating_sub(1);
-        }
+        self.passing.answering.done(device);
+        self.answer_next();
         if let Some(error) = &answered.error {
             warn!(device = %device.short(), error = error as &dyn std::error::Error, "request refused");
         }
@@ -483,6 +527,11 @@ impl EventLoop {
 
     /// Starts passes because somebody asked for them.
     pub(super) fn sync_now(&mut self, peers: BTreeSet<DeviceId>, wait: bool, reply: Reply<Vec<SyncReport>>) {
+        if self.passing.waiters.len() >= ASKERS_MAX {
+            // Whoever asked may have left.
+            let _ = reply.send(Err(too_many()));
+            return;
+        }
         let now = self.now();
         let running = peers.iter().copied().filter(|device| self.is_passing(*device)).collect();
         let mut waiter = Waiter {
@@ -515,6 +564,12 @@ impl EventLoop {
         wait: bool,
         reply: Reply<Vec<SyncReport>>,
     ) {
+        if self.passing.checking >= CHECKS_MAX {
+            // Whoever asked may have left.
+            let _ = reply.send(Err(too_many()));
+            return;
+        }
+        self.passing.checking += 1;
         self.spawn(move |store| {
             let result = passes::check(store);
             Work::Passing(Done::Checked { peers, wait, reply, result })
@@ -532,6 +587,14 @@ impl EventLoop {
     }
 
     fn compare(&mut self, peers: BTreeSet<DeviceId>, asker: Asker) {
+        if self.passing.comparing.len() >= ASKERS_MAX {
+            // Whoever asked may have left.
+            match asker {
+                Asker::Verify(reply) => drop(reply.send(Err(too_many()))),
+                Asker::DryRun(reply) => drop(reply.send(Err(too_many()))),
+            }
+            return;
+        }
         let now = self.now();
         for device in &peers {
             if self.state.is_greeted(*device) {
@@ -588,10 +651,7 @@ impl EventLoop {
     /// Remembers that both sides were proven equal just now.
     fn note_equal(&mut self, device: DeviceId) {
         let now = self.wall();
-        self.submit(Job::note_peer(device, now, move |peer| {
-            peer.last_seen = Some(now);
-            peer.last_equal = Some(now);
-        }));
+        self.notes.equal(device, now);
     }
 
     fn report(&mut self, report: SyncReport) {
@@ -676,6 +736,7 @@ impl EventLoop {
         self.passing.moved.remove(&device);
         self.passing.failures.remove(&device);
         self.passing.limits.remove(&device);
+        self.notes.forget(device);
         let failure = Failure::new(Kind::Revoked, "That device was removed from the set.");
         self.end_compare(device, Err(failure.clone()));
         self.report(failed(device, failure));
@@ -730,6 +791,11 @@ fn would(device: DeviceId, result: Result<Outcome, Failure>, domains: &Domains) 
 
 fn heads(outcome: &Outcome) -> Vec<(DomainId, u64)> {
     outcome.domains.iter().filter_map(|domain| Some((domain.domain, domain.reached?))).collect()
+}
+
+fn too_many() -> Failure {
+    Failure::new(Kind::Busy, "Too many wait for that already.")
+        .hint("Try again when some of them have ended.")
 }
 
 fn unreachable() -> Failure {

@@ -2,6 +2,7 @@
 //! and in effect here from that moment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kinsync_protocol::card::Card;
@@ -350,15 +351,23 @@ impl EventLoop {
         });
     }
 
-    fn change(&mut self, from: DeviceId, change: impl FnOnce(&mut View) -> Changes + Send + 'static) {
+    fn change(&mut self, from: DeviceId, change: impl Fn(&mut View) -> Changes + Send + Sync + 'static) {
         let storage = self.storage.clone();
         *self.trusting.hearing.entry(from).or_default() += 1;
+        let change = Arc::new(change);
+        let looking = Arc::clone(&change);
         let job = Job::change_view(move |view| {
             let changes = change(view);
             Ok::<_, std::convert::Infallible>((changes.clone(), changes))
         });
         self.work.spawn(async move {
-            let result = storage.write(job).await.map(|Ok((_, changes))| changes);
+            // What is no news needs no writing: a device is greeted also while
+            // the disk is full.
+            let would = storage.read(move |snapshot| Ok(looking(&mut snapshot.trust_view()?))).await;
+            let result = match would {
+                Ok(changes) if changes.rows.is_empty() && changes.log.is_empty() => Ok(changes),
+                Ok(_) | Err(_) => storage.write(job).await.map(|Ok((_, changes))| changes),
+            };
             Work::Trusting(Done::Heard { from, result })
         });
     }

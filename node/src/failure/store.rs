@@ -121,6 +121,9 @@ impl From<WriteError> for Failure {
                 format!("Writing stopped after a failure: {reason}. Reading goes on."),
             )
             .hint("Check the disk, then restart the node:  kinsync down, then kinsync up"),
+            WriteError::Busy => {
+                Self::new(Kind::Busy, "Too many writes are waiting already.").hint("Try again.")
+            }
             WriteError::Closed => Self::stopping(),
             error @ (WriteError::NoLaterStamp | _) => Self::internal(error),
         }

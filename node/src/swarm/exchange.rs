@@ -36,6 +36,10 @@ use super::{
 /// not pacing itself at all, and hears [`RequestError::Busy`].
 pub const WAITING_MAX: usize = 4096;
 
+/// Bytes of these requests: some dozen of the largest, for a peer that takes
+/// them slowly. Beyond it the same.
+pub const WAITING_BYTES_MAX: usize = 16 << 20;
+
 /// A request of ours, from the moment it is made to its one answer or failure.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RequestId(u64);
@@ -109,8 +113,8 @@ pub enum RequestError {
     /// not know the protocol.
     #[error("refused by the other device")]
     Refused,
-    /// Too many requests wait already; nothing was sent.
-    #[error("{WAITING_MAX} requests are waiting already")]
+    /// As many requests or bytes wait already as may; nothing was sent.
+    #[error("too many requests are waiting already")]
     Busy,
     /// The request or the answer is longer than the protocol allows.
     #[error("a frame of {length} bytes, {limit} are allowed")]
@@ -159,6 +163,8 @@ pub enum AnswerError {
 struct Line {
     under_way: usize,
     waiting: VecDeque<(RequestId, Vec<u8>)>,
+    /// Bytes of those that wait.
+    bytes: usize,
 }
 
 /// One protocol's questions and answers with everybody.
@@ -222,9 +228,10 @@ impl Exchange {
             self.send(device, request, frame);
             return Ok(());
         }
-        if line.waiting.len() >= WAITING_MAX {
+        if line.waiting.len() >= WAITING_MAX || line.bytes + frame.len() > WAITING_BYTES_MAX {
             return Err(RequestError::Busy);
         }
+        line.bytes += frame.len();
         line.waiting.push_back((request, frame));
         Ok(())
     }
@@ -284,6 +291,7 @@ impl Exchange {
         let limit = self.gate.protocol().limits().in_flight;
         let line = self.lines.get_mut(device).filter(|line| line.under_way < limit)?;
         let next = line.waiting.pop_front()?;
+        line.bytes -= next.1.len();
         line.under_way += 1;
         Some(next)
     }

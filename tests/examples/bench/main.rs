@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "it measures with the machine's clock")]
 
 mod floor;
+mod load;
 mod mesh;
 mod peer;
 mod report;
@@ -51,6 +52,8 @@ fn main() -> Result<()> {
             eprintln!("round {} of {most}: a mesh of five", round + 1);
             mesh::measure(&plan.peer, &plan.dir, &mut report).context("the mesh")?;
         }
+        eprintln!("round {} of {most}: edits beside a load", round + 1);
+        load::measure(&plan.peer, &plan.dir, &mut report).context("a load")?;
     }
     let _ = std::fs::remove_dir_all(&plan.dir);
     report.print(&plan.sizes);
@@ -81,6 +84,7 @@ fn plan(mut args: impl Iterator<Item = String>) -> Result<Plan> {
                 plan.idle = args.next().and_then(|text| text.parse().ok()).context("--idle SECONDS")?
             }
             "--no-mesh" => plan.mesh = false,
+            "--load" => (plan.sizes, plan.floor, plan.mesh) = (Vec::new(), 1_000, false),
             "--peer" => plan.peer = args.next().context("--peer FILE")?.into(),
             "--dir" => plan.dir = args.next().context("--dir DIR")?.into(),
             "--out" => plan.out = args.next().context("--out FILE")?.into(),

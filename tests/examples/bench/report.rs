@@ -85,6 +85,15 @@ const ROWS: [Row; 36] = [
     row("memory of B, the most", "memory_b", 1.0, "MiB"),
 ];
 
+/// What an edit may take beside a load, of what it takes in quiet.
+const W4_BESIDE_LOAD_MAX: f64 = 5.0;
+
+/// The loads: what, the ratio, how heavy it was, in what unit.
+const LOADS: [(&str, &str, &str, &str); 2] = [
+    ("W4 beside a greedy device", "load_greedy", "load_greedy_answers", "answers/s"),
+    ("W4 beside bulk writes", "load_bulk", "load_bulk_rate", "records/s"),
+];
+
 impl Report {
     /// Notes a figure of this round.
     pub(crate) fn note(&mut self, name: impl Into<String>, figure: f64) {
@@ -132,10 +141,32 @@ impl Report {
                 println!("| {} | {median} {} ({least} - {most}) | {ratio} |", row.what, row.unit);
             }
         }
+        self.print_load();
         if let Some((median, ..)) = self.spread("mesh_copies") {
             println!(
                 "\nW9 mesh of five: an edit crosses {} times for each device that lacks it.",
                 digits(median)
+            );
+        }
+    }
+
+    /// Prints what an edit takes beside somebody who takes all that is to be
+    /// had, of the same edits in quiet.
+    fn print_load(&self) {
+        let Some((quiet, ..)) = self.spread("load_quiet") else { return };
+        println!(
+            "\nBeside a load, in the same round: median (least - greatest); W4 in quiet {} ms\n",
+            digits(quiet * 1e3)
+        );
+        println!("| what | figure | to reach |\n| --- | --- | --- |");
+        for (what, figure, load, unit) in LOADS {
+            let (Some((median, least, most)), Some((load, ..))) = (self.spread(figure), self.spread(load))
+            else {
+                continue;
+            };
+            let [median, least, most, load] = [median, least, most, load].map(digits);
+            println!(
+                "| {what}, of quiet | {median} x ({least} - {most}), {load} {unit} | {W4_BESIDE_LOAD_MAX} x |"
             );
         }
     }

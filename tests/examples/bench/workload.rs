@@ -69,24 +69,11 @@ pub(crate) fn measure(program: &Path, dir: &Path, n: u64, idle: f64, report: &mu
 
     // W4: one edit at a time, from before the write to visible.
     until_quiet()?;
-    b.call("arrivals", json!({}))?;
-    let mut times = Vec::new();
     let before = wire()?;
-    for k in 0..EDITS {
-        let t0 = a.number("one", json!({ "i": k * 37 % n, "gen": 1 }), "t0")?;
-        let arrived = loop {
-            let arrivals = b.call("arrivals", json!({}))?;
-            if let Some(arrived) = arrivals["t"][0].as_f64() {
-                break arrived;
-            }
-            thread::sleep(Duration::from_millis(2));
-        };
-        times.push(arrived - t0);
-    }
+    let times = edits(&mut a, &mut b, n, 1)?;
     note("W4_wire", (wire()? - before) / EDITS as f64);
-    times.sort_by(f64::total_cmp);
-    note("W4", *times.get(times.len() / 2).context("no edits")?);
-    note("W4_max", *times.last().context("no edits")?);
+    note("W4_max", times.iter().copied().fold(0.0, f64::max));
+    note("W4", median(times)?);
 
     // W7: nothing happens.
     until_quiet()?;
@@ -191,8 +178,33 @@ pub(crate) fn measure(program: &Path, dir: &Path, n: u64, idle: f64, report: &mu
     a.close()
 }
 
+/// Seconds from before a write on `a` to visible on `b`, for so many edits one
+/// at a time.
+pub(crate) fn edits(a: &mut Peer, b: &mut Peer, n: u64, generation: u64) -> Result<Vec<f64>> {
+    b.call("arrivals", json!({}))?;
+    let mut times = Vec::new();
+    for k in 0..EDITS {
+        let t0 = a.number("one", json!({ "i": k * 37 % n, "gen": generation }), "t0")?;
+        let arrived = loop {
+            let arrivals = b.call("arrivals", json!({}))?;
+            if let Some(arrived) = arrivals["t"][0].as_f64() {
+                break arrived;
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        times.push(arrived - t0);
+    }
+    Ok(times)
+}
+
+/// The middle one.
+pub(crate) fn median(mut times: Vec<f64>) -> Result<f64> {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().context("no times")
+}
+
 /// Waits until `count` records have come, or for 0 until both are equal. When.
-fn came(peer: &mut Peer, count: u64) -> Result<f64> {
+pub(crate) fn came(peer: &mut Peer, count: u64) -> Result<f64> {
     let answer = peer.call("wait", json!({ "count": count, "limit_s": LIMIT }))?;
     ensure!(answer["done"] == true, "not done after {LIMIT} s");
     answer["t"].as_f64().context("no time")
@@ -205,7 +217,7 @@ fn check(peer: &mut Peer, i: u64, generation: u64) -> Result<()> {
 }
 
 /// Waits until loopback is silent.
-fn until_quiet() -> Result<()> {
+pub(crate) fn until_quiet() -> Result<()> {
     let (mut since, mut seen) = (Instant::now(), wire()?);
     while since.elapsed() < QUIET {
         thread::sleep(Duration::from_millis(10));

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use assert_matches::assert_matches;
 
 use super::*;
-use crate::swarm::AnswerError;
+use crate::swarm::exchange::WAITING_BYTES_MAX;
+use crate::swarm::{AnswerError, protocols::Limits};
 
 #[tokio::test]
 async fn a_frame_at_the_limit_travels_both_ways_and_a_larger_one_does_not() {
@@ -85,6 +86,45 @@ async fn one_caller_cannot_queue_without_end() {
     })
     .await;
     assert_matches!(error, RequestError::Busy);
+}
+
+/// What one peer takes slowly does not fill the memory, and what was refused is
+/// no longer than what waits.
+#[tokio::test]
+async fn the_bytes_that_wait_for_one_peer_have_an_end() {
+    let (mut phone, mut laptop) = pair_of_kin().await;
+    let Limits { in_flight, request, .. } = Protocol::Sync.limits();
+    let fitting = WAITING_BYTES_MAX / request;
+    for _ in 0..in_flight + fitting {
+        phone.ask(laptop.device, Protocol::Sync, &vec![7; request]);
+    }
+    let rest = WAITING_BYTES_MAX - fitting * request;
+    phone.ask(laptop.device, Protocol::Sync, &vec![7; rest]);
+    assert_eq!(phone.swarm.behaviour_mut().sync.open_requests(&laptop.device), in_flight + fitting + 1);
+    let refused = phone.ask(laptop.device, Protocol::Sync, b"!");
+
+    let (mut answers, mut failed) = (0, Vec::new());
+    while answers + failed.len() < in_flight + fitting + 2 {
+        let (at, event) = until(&mut [&mut phone, &mut laptop], |at, event| match event {
+            SwarmEvent::Behaviour(Event::Exchange(event)) => Some((at, event)),
+            _ => None,
+        })
+        .await;
+        match event {
+            Heard::Request { protocol, reply, .. } => {
+                assert_eq!(at, 1);
+                laptop.answer(protocol, reply, b"");
+            }
+            Heard::Answer { .. } => answers += 1,
+            Heard::Failed { request, error, .. } => failed.push((request, error)),
+        }
+    }
+    assert_matches!(&failed[..], [(request, RequestError::Busy)] if *request == refused);
+    // With room again, others go.
+    for _ in 0..in_flight + fitting {
+        phone.ask(laptop.device, Protocol::Sync, &vec![7; request]);
+    }
+    assert_eq!(phone.swarm.behaviour_mut().sync.open_requests(&laptop.device), in_flight + fitting);
 }
 
 #[tokio::test]
