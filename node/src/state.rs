@@ -22,7 +22,9 @@ pub use turns::Theirs;
 /// one: dialling, and opening a session.
 pub const YIELD: Duration = Duration::from_secs(2);
 
-/// A pass this long after the last push proves that the pushes arrived.
+/// A pass this long after the last push proves that the pushes arrived, also
+/// those that were left to somebody else. While pushes follow each other, one
+/// runs each interval.
 pub const PROOF_AFTER_PUSH: Duration = Duration::from_secs(2);
 
 /// A change waits this long for others before a pass, where no push can carry
@@ -49,7 +51,7 @@ pub enum Action {
     /// Run a pass with the device, and report
     /// [`NodeState::handle_pass_ended`].
     Pass(DeviceId),
-    /// Push what follows position `acked` of the domain's log, and report
+    /// Push what follows position `after` of the domain's log, and report
     /// [`NodeState::handle_pushed`].
     Push {
         /// To whom.
@@ -58,6 +60,9 @@ pub enum Action {
         domain: DomainId,
         /// What the device has taken in already.
         acked: u64,
+        /// The position up to which there is nothing to push, `acked` or a
+        /// later one.
+        after: u64,
     },
 }
 
@@ -79,8 +84,11 @@ pub enum PassEnd {
 pub enum PushEnd {
     /// The device has everything up to this position.
     InOrder(u64),
-    /// There was nothing that the device does not have.
-    Nothing,
+    /// The device has everything up to this position, without this push.
+    Nothing(u64),
+    /// The device has everything up to this position, or somebody else sends
+    /// it.
+    Left(u64),
     /// The device lacks something before it, or it is too much for a push.
     NeedsPass,
     /// It did not arrive.
@@ -135,6 +143,7 @@ impl NodeState {
             peer.link = Link::Down { attempts: 0, dial_at: None, dialing: false };
             peer.pass = Pass::Idle { due: None };
             peer.pushes.clear();
+            peer.proof = None;
         }
     }
 
@@ -198,6 +207,7 @@ impl NodeState {
             peer.link = Link::Down { attempts, dial_at, dialing: false };
             peer.pushes.clear();
             peer.served = None;
+            peer.proof = None;
         }
     }
 
@@ -312,7 +322,7 @@ impl NodeState {
         if let Some(peer) = self.peers.get_mut(&device) {
             for domain in domains {
                 let in_flight = peer.pushes.get(domain).is_some_and(|push| push.in_flight);
-                let push = peer::Push { acked: None, in_flight, dirty: false, shut: true };
+                let push = peer::Push { in_flight, shut: true, ..peer::Push::default() };
                 peer.pushes.insert(*domain, push);
             }
         }
@@ -323,7 +333,7 @@ impl NodeState {
     pub fn handle_rights_changed(&mut self, device: DeviceId, now: Duration) {
         if let Some(peer) = self.peers.get_mut(&device) {
             for push in peer.pushes.values_mut() {
-                push.acked = None;
+                push.forget();
                 push.shut = false;
             }
             match &mut peer.pass {
@@ -335,18 +345,10 @@ impl NodeState {
     }
 
     /// Both sides hold the same in all domains, up to these positions of the
-    /// own log.
-    ///
-    /// Also told when the other side opened the pass: the own next one can
-    /// wait as long.
+    /// own log, as a pass has shown that either side opened.
     pub fn handle_equal(&mut self, device: DeviceId, heads: &[(DomainId, u64)], now: Duration) {
         self.handle_reached(device, heads);
         if let Some(peer) = self.peers.get_mut(&device) {
-            if let Pass::Idle { due: Some(due) } = &mut peer.pass
-                && *due > now
-            {
-                *due = (*due).max(now + self.interval);
-            }
             // A domain that came up too late for this pass, so no push reaches it.
             if peer.pushes.values().any(|push| push.dirty && push.acked.is_none()) {
                 peer.pass_by(now + DEBOUNCE);
@@ -383,12 +385,14 @@ impl NodeState {
         if let (true, false, Some(acked)) = (push.dirty, push.in_flight, push.acked) {
             push.dirty = false;
             push.in_flight = true;
-            actions.push_back(Action::Push { device, domain, acked });
+            actions.push_back(Action::Push { device, domain, acked, after: acked.max(push.looked) });
         }
     }
 
     /// A push has ended.
     pub fn handle_pushed(&mut self, device: DeviceId, domain: DomainId, end: PushEnd, now: Duration) {
+        let lead = self.lead(device);
+        let interval = self.interval;
         let Some(peer) = self.peers.get_mut(&device) else {
             return;
         };
@@ -400,11 +404,20 @@ impl NodeState {
             PushEnd::InOrder(seq) => {
                 push.acked = Some(push.acked.unwrap_or_default().max(seq));
                 Self::push(&mut self.actions, device, domain, push);
-                peer.pass_by(now + PROOF_AFTER_PUSH);
+                peer.prove(now, PROOF_AFTER_PUSH, interval);
             }
-            PushEnd::Nothing => Self::push(&mut self.actions, device, domain, push),
+            PushEnd::Nothing(seq) => {
+                push.looked = push.looked.max(seq);
+                Self::push(&mut self.actions, device, domain, push);
+            }
+            PushEnd::Left(seq) => {
+                push.looked = push.looked.max(seq);
+                Self::push(&mut self.actions, device, domain, push);
+                // Most often the device has left the same to others for us.
+                peer.prove(now, PROOF_AFTER_PUSH + lead, interval);
+            }
             PushEnd::NeedsPass | PushEnd::Failed => {
-                push.acked = None;
+                push.forget();
                 peer.asked = Some(now);
                 peer.pass_by(if end == PushEnd::NeedsPass { now } else { now + DEBOUNCE });
             }
@@ -423,6 +436,7 @@ impl NodeState {
                 }
                 Link::Up { greeted: true, .. } if pass_is_due => {
                     peer.pass = Pass::Running { again: false };
+                    peer.proof = None;
                     self.actions.push_back(Action::Pass(*device));
                 }
                 Link::Up { greeted: false, greet_at, .. } if *greet_at <= now => {
@@ -453,6 +467,14 @@ impl NodeState {
     /// Whether the device is connected and the trust views are exchanged.
     pub fn is_greeted(&self, device: DeviceId) -> bool {
         self.peers.get(&device).is_some_and(|peer| peer.link.is_greeted())
+    }
+
+    /// The devices to which changes of the domain are pushed.
+    pub fn pushed_to(&self, domain: DomainId) -> impl Iterator<Item = DeviceId> {
+        self.peers.iter().filter_map(move |(device, peer)| {
+            let push = peer.pushes.get(&domain).filter(|_| peer.link.is_greeted())?;
+            (push.acked.is_some() && !push.shut).then_some(*device)
+        })
     }
 
     /// Whether the device is connected.

@@ -22,6 +22,10 @@ fn drain(state: &mut NodeState, now: Duration) -> Vec<Action> {
     std::iter::from_fn(|| state.poll()).collect()
 }
 
+fn push_after(domain: DomainId, acked: u64, after: u64) -> Action {
+    Action::Push { device: PHONE, domain, acked, after }
+}
+
 fn connected() -> NodeState {
     let mut state = node(LAPTOP, PHONE);
     drain(&mut state, at(0));
@@ -90,12 +94,12 @@ fn retries_back_off_and_a_sighting_ends_the_wait() {
 fn a_change_is_pushed_and_then_proven() {
     let mut state = connected();
     state.handle_committed(DOMAIN, at(100));
-    assert_eq!(drain(&mut state, at(100)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 5 }]);
+    assert_eq!(drain(&mut state, at(100)), [push_after(DOMAIN, 5, 5)]);
     state.handle_committed(DOMAIN, at(101));
     assert_eq!(drain(&mut state, at(101)), []);
     state.handle_pushed(PHONE, DOMAIN, PushEnd::InOrder(6), at(110));
-    assert_eq!(drain(&mut state, at(110)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 6 }]);
-    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing, at(120));
+    assert_eq!(drain(&mut state, at(110)), [push_after(DOMAIN, 6, 6)]);
+    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing(6), at(120));
     assert_eq!(drain(&mut state, at(2_110)), [Action::Pass(PHONE)]);
 }
 
@@ -267,7 +271,7 @@ fn a_change_is_not_lost_behind_an_older_proof() {
     let mut state = connected();
     state.handle_committed(NEW, at(100));
     state.handle_equal(PHONE, &[(DOMAIN, 5), (NEW, 0)], at(101));
-    assert_eq!(drain(&mut state, at(101)), [Action::Push { device: PHONE, domain: NEW, acked: 0 }]);
+    assert_eq!(drain(&mut state, at(101)), [push_after(NEW, 0, 0)]);
 }
 
 /// P25: what the first pass itself brings calls for no second one; a domain
@@ -283,8 +287,8 @@ fn what_a_pass_brings_calls_for_no_other_pass() {
     state.handle_committed(DOMAIN, at(5));
     state.handle_pass_ended(PHONE, PassEnd::Equal, at(10));
     state.handle_equal(PHONE, &[(DOMAIN, 5)], at(10));
-    assert_eq!(drain(&mut state, at(10)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 5 }]);
-    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing, at(11));
+    assert_eq!(drain(&mut state, at(10)), [push_after(DOMAIN, 5, 5)]);
+    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing(5), at(11));
     assert_eq!(drain(&mut state, at(29_000)), []);
     state.handle_timeout(at(30_010));
     assert_eq!(state.poll(), Some(Action::Pass(PHONE)));
@@ -294,4 +298,5 @@ fn what_a_pass_brings_calls_for_no_other_pass() {
     assert_eq!(drain(&mut state, at(30_220)), [Action::Pass(PHONE)]);
 }
 
+mod pushes;
 mod turns;

@@ -82,6 +82,9 @@ impl NodeState {
             return None;
         }
         peer.proven = Some(began);
+        if peer.proof.as_ref().is_some_and(|proof| proof.last <= began) {
+            peer.proof = None;
+        }
         if let Pass::Idle { due } = &mut peer.pass
             && due.is_some()
             && peer.asked.is_none_or(|asked| asked <= began)
@@ -120,7 +123,7 @@ impl Peer {
     /// When the own pass can begin at the earliest; `None` while that is not
     /// known.
     pub(super) fn pass_at(&self) -> Option<Duration> {
-        let due = self.pass.due().filter(|_| self.answering == 0)?;
+        let due = self.due().filter(|_| self.answering == 0)?;
         Some(self.served_until().map_or(due, |until| until.max(due)))
     }
 }
