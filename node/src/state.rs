@@ -27,6 +27,11 @@ pub const YIELD: Duration = Duration::from_secs(2);
 /// runs each interval.
 pub const PROOF_AFTER_PUSH: Duration = Duration::from_secs(2);
 
+/// While nothing changes on either side, the time between two passes doubles
+/// from the configured interval up to this, or stays at the interval if that is
+/// longer.
+pub const QUIET_INTERVAL_MAX: Duration = Duration::from_secs(480);
+
 /// A change waits this long for others before a pass, where no push can carry
 /// it.
 pub const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -101,7 +106,7 @@ pub struct NodeState {
     me: DeviceId,
     /// Whether passes run by themselves; by hand only otherwise.
     auto: bool,
-    /// The time between two passes that prove equality.
+    /// The time between two passes that prove equality, the shortest.
     interval: Duration,
     jitter: Jitter,
     peers: BTreeMap<DeviceId, Peer>,
@@ -170,6 +175,7 @@ impl NodeState {
             let (Link::Down { attempts, .. } | Link::Up { attempts, .. }) = peer.link;
             let greet_at = now + if dialed { GREET_AGAIN } else { YIELD };
             peer.link = Link::Up { since: now, attempts, greeted: false, greet_at };
+            peer.stir(now, self.interval);
             if dialed {
                 self.actions.push_back(Action::Greet(device));
             }
@@ -234,6 +240,7 @@ impl NodeState {
         let Some(peer) = self.peers.get_mut(&device).filter(|peer| !peer.removed_me) else {
             return false;
         };
+        peer.stir(now, self.interval);
         match &mut peer.pass {
             // The one that runs may have looked already at what has changed.
             Pass::Running { again } => *again = true,
@@ -268,14 +275,19 @@ impl NodeState {
 
     /// A pass that this device opened has ended.
     pub fn handle_pass_ended(&mut self, device: DeviceId, end: PassEnd, now: Duration) {
+        let lead = self.lead(device);
         let interval = self.interval;
         let jitter = self.jitter.draw();
         if let Some(peer) = self.peers.get_mut(&device) {
+            if end != PassEnd::Equal {
+                peer.stir(now, interval);
+            }
             let again = matches!(peer.pass, Pass::Running { again: true });
             let due = match end {
                 _ if peer.removed_me => None,
                 PassEnd::Equal | PassEnd::Held if again => Some(now),
-                PassEnd::Equal | PassEnd::Held if self.auto => Some(now + interval),
+                PassEnd::Equal if self.auto => Some(now + peer.rest(interval) + lead),
+                PassEnd::Held if self.auto => Some(now + interval),
                 // A record that one side cannot read leaves every pass
                 // unfinished: the wait grows, up to the usual one.
                 PassEnd::Unfinished => {
@@ -332,6 +344,7 @@ impl NodeState {
     /// found out anew, and it has to be told.
     pub fn handle_rights_changed(&mut self, device: DeviceId, now: Duration) {
         if let Some(peer) = self.peers.get_mut(&device) {
+            peer.stir(now, self.interval);
             for push in peer.pushes.values_mut() {
                 push.forget();
                 push.shut = false;
@@ -368,6 +381,7 @@ impl NodeState {
             if !peer.link.is_greeted() {
                 continue;
             }
+            peer.stir(now, self.interval);
             let push = peer.pushes.entry(domain).or_default();
             if push.shut {
                 continue;

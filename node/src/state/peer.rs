@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kinsync_protocol::id::DomainId;
 
+use super::QUIET_INTERVAL_MAX;
 use super::turns::Served;
 
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Peer {
     pub(super) asked: Option<Duration>,
     /// The pass that pushes call for.
     pub(super) proof: Option<Proof>,
+    /// Proofs of equality in a row since anything happened.
+    quiet: u32,
 }
 
 /// A pass that shows that pushes have arrived.
@@ -107,6 +110,7 @@ impl Peer {
             proven: None,
             asked: None,
             proof: None,
+            quiet: 0,
         }
     }
 
@@ -115,6 +119,21 @@ impl Peer {
         match &mut self.pass {
             Pass::Idle { due } => *due = Some(due.map_or(at, |due| due.min(at))),
             Pass::Running { .. } => {}
+        }
+    }
+
+    /// Both sides are proven equal: how long the next pass can wait.
+    pub(super) fn rest(&mut self, interval: Duration) -> Duration {
+        let doubled = interval.saturating_mul(1_u32.checked_shl(self.quiet).unwrap_or(u32::MAX));
+        self.quiet = self.quiet.saturating_add(1);
+        doubled.min(QUIET_INTERVAL_MAX).max(interval)
+    }
+
+    /// Something happens: passes are as frequent as they were at first.
+    pub(super) fn stir(&mut self, now: Duration, interval: Duration) {
+        self.quiet = 0;
+        if let Pass::Idle { due: Some(due) } = &mut self.pass {
+            *due = (*due).min(now + interval);
         }
     }
 

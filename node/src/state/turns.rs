@@ -64,7 +64,7 @@ impl NodeState {
         asked: Duration,
         now: Duration,
     ) -> Option<Duration> {
-        let recurs = self.auto.then_some(now + self.interval);
+        let (auto, interval, lead) = (self.auto, self.interval, self.lead(device));
         let peer = self.peers.get_mut(&device)?;
         peer.answering = peer.answering.saturating_sub(1);
         let session = match theirs {
@@ -85,11 +85,9 @@ impl NodeState {
         if peer.proof.as_ref().is_some_and(|proof| proof.last <= began) {
             peer.proof = None;
         }
-        if let Pass::Idle { due } = &mut peer.pass
-            && due.is_some()
-            && peer.asked.is_none_or(|asked| asked <= began)
-        {
-            *due = recurs;
+        if matches!(peer.pass, Pass::Idle { due: Some(_) }) && peer.asked.is_none_or(|asked| asked <= began) {
+            let due = auto.then(|| now + peer.rest(interval) + lead);
+            peer.pass = Pass::Idle { due };
             peer.unfinished = 0;
         }
         Some(began)

@@ -37,8 +37,8 @@ fn no_pass_begins_while_the_other_side_runs_one() {
     );
     state.handle_pushed(LAPTOP, DOMAIN, PushEnd::Nothing(900), at(10_002));
     // The pass that was due has been run by the other side.
-    assert_eq!(drain(&mut state, at(39_000)), []);
-    assert_eq!(drain(&mut state, at(40_001)), [Action::Pass(LAPTOP)]);
+    assert_eq!(drain(&mut state, at(41_000)), []);
+    assert_eq!(drain(&mut state, at(42_001)), [Action::Pass(LAPTOP)]);
 }
 
 #[test]
