@@ -27,7 +27,8 @@ pub const PORT: u16 = 7842;
 /// card carries.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// How often peers are looked at without any reason, in seconds.
+/// How often peers are looked at without any reason, in seconds, after
+/// something has changed.
 pub const INTERVAL_S: u64 = 30;
 
 /// The settings of a node.
@@ -45,7 +46,9 @@ pub struct Config {
     pub quic: bool,
     /// When to sync.
     pub sync: SyncMode,
-    /// How often to sync without a reason, in seconds.
+    /// How often to sync without a reason, in seconds: the shortest wait, which
+    /// doubles up to [`QUIET_INTERVAL_MAX`](crate::state::QUIET_INTERVAL_MAX)
+    /// while nothing changes.
     pub interval_s: u64,
     /// How many changes of another device at once are held.
     pub guard: Guard,

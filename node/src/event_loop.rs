@@ -226,7 +226,9 @@ impl EventLoop {
                 Action::Dial(device) => self.dial(device),
                 Action::Greet(device) => self.greet(device),
                 Action::Pass(device) => self.open_pass(device),
-                Action::Push { device, domain, acked } => self.make_push(device, domain, acked),
+                Action::Push { device, domain, acked, after } => {
+                    self.make_push(device, domain, acked, after);
+                }
             }
         }
         self.settle_pairings();

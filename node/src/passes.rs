@@ -3,6 +3,7 @@
 //! Each function is one step of blocking work. What a step commits, it has
 //! committed when it returns; a step that never runs leaves nothing behind.
 
+mod served;
 mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinsync_protocol::fault::PeerFault;
 use kinsync_protocol::grants::{Grants, Why};
-use kinsync_protocol::id::{DeviceId, DomainId};
+use kinsync_protocol::id::{DeviceId, DeviceTag, DomainId};
 use kinsync_protocol::item::key_hash;
 use kinsync_protocol::record::Record;
 use kinsync_protocol::session::{DomainOutcome, Outcome, Session, SessionError, Step};
@@ -25,6 +26,7 @@ use kinsync_protocol::wire::frame::{Frame, Push, Refusal, Request, Response};
 use kinsync_store::{Applied, Job, ReadError, Sharing, Store, WriteError};
 use thiserror::Error;
 
+use served::Served;
 use shared::Shared;
 
 /// Rows that a push carries at most. More go by a pass, which asks first.
@@ -146,13 +148,17 @@ impl Answered {
 /// many again that it has given up without saying so.
 pub const SESSIONS_PER_PEER_MAX: usize = 4;
 
-/// The sessions that peers have opened. A step takes its session out and puts
-/// it back, so two steps of one session never run at once.
+/// What peers have under way here: the sessions that they have opened, and what
+/// they say they push to others.
+///
+/// A step takes its session out and puts it back, so two steps of one session
+/// never run at once.
 #[derive(Debug, Default)]
 pub struct Sessions {
     open: Mutex<BTreeMap<DeviceId, Vec<Pass>>>,
     /// Devices whose passes have to wait for this device's.
     after: Mutex<BTreeSet<DeviceId>>,
+    served: Mutex<Served>,
 }
 
 impl Sessions {
@@ -193,16 +199,37 @@ impl Sessions {
         passes.push(pass);
     }
 
+    fn served(&self) -> MutexGuard<'_, Served> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Vec<Pass>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// What a device may lack of a domain.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct News {
+    /// Which domain.
+    pub domain: DomainId,
+    /// The position of the own log that the device has taken in.
+    pub acked: u64,
+    /// The position up to which there is nothing to push to it, `acked` or a
+    /// later one.
+    pub after: u64,
+    /// Other devices that this one pushes the domain to.
+    pub beside: Vec<DeviceId>,
+}
+
 /// What there is to push.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Pushing {
-    /// Nothing that the peer does not have.
-    Nothing,
+    /// Nothing up to this position of the log: the peer has it.
+    Nothing(u64),
+    /// Nothing up to this position of the log: the peer has it, or somebody
+    /// else sends it.
+    Left(u64),
     /// Too much, or the log does not reach back that far.
     NeedsPass,
     /// This, which ends at this position of the log.
@@ -279,7 +306,7 @@ fn answer_step(
 ) -> Answered {
     let answered = match Request::decode(request) {
         Ok(Request::Exchange(frame)) => exchange(store, sessions, peer, frame, now),
-        Ok(Request::Push(push)) => take_push(store, peer, push, now)
+        Ok(Request::Push(push)) => take_push(store, sessions, peer, push, now)
             .map(|in_order| Answered::nothing(&Response::Pushed { in_order })),
         Ok(_) => Err(PeerFault::Unexpected { what: "request" }.into()),
         Err(error) => Err(PeerFault::from(error).into()),
@@ -377,14 +404,25 @@ fn step(store: &Store, pass: &mut Pass, frame: Frame, now: UnixMillis) -> Result
     Ok(step)
 }
 
-fn take_push(store: &Store, peer: DeviceId, push: Push, now: UnixMillis) -> Result<bool, PassError> {
-    let Push { domain, epoch, previous, seq, records } = push;
-    let (granted, cursor) = shared(store, peer, |snapshot| {
-        Ok((snapshot.grants(peer, domain).write, snapshot.cursor(peer, domain)?))
+fn take_push(
+    store: &Store,
+    sessions: &Sessions,
+    peer: DeviceId,
+    push: Push,
+    now: UnixMillis,
+) -> Result<bool, PassError> {
+    let Push { domain, epoch, previous, seq, records, served } = push;
+    let (granted, cursor, is_kin) = shared(store, peer, |snapshot| {
+        let is_kin = snapshot.view.standing(peer) == Standing::Kin;
+        Ok((snapshot.grants(peer, domain).write, snapshot.cursor(peer, domain)?, is_kin))
     })?;
     if !granted {
         // The pass that follows tells the peer what is granted.
         return Ok(false);
+    }
+    // Before the commit, which is when the rows are looked at to be passed on.
+    if is_kin {
+        sessions.served().note(domain, &records, &served);
     }
     let follows = cursor == Some(Cursor { epoch, seq: previous, after: None });
     let cursor = follows.then_some(Cursor { epoch, seq, after: None });
@@ -402,16 +440,17 @@ fn refusal(error: &PassError) -> Refusal {
     }
 }
 
-/// What follows position `acked` of the domain's log and did not come from
-/// `peer` itself.
-pub fn push(store: &Store, peer: DeviceId, domain: DomainId, acked: u64) -> Result<Pushing, PassError> {
+/// What there is to push to `peer`: what did not come from it and what nobody
+/// else sends it.
+pub fn push(store: &Store, sessions: &Sessions, peer: DeviceId, news: &News) -> Result<Pushing, PassError> {
+    let News { domain, acked, after, .. } = *news;
     shared(store, peer, |snapshot| {
         if !snapshot.grants(peer, domain).read {
-            return Ok(Pushing::Nothing);
+            return Ok(Pushing::Nothing(after));
         }
-        let rows = snapshot.log(domain, acked, PUSH_ROWS_MAX + 1)?;
+        let rows = snapshot.log(domain, after, PUSH_ROWS_MAX + 1)?;
         let Some(last) = rows.last() else {
-            return Ok(Pushing::Nothing);
+            return Ok(Pushing::Nothing(after));
         };
         // The peer compares this with its cursor, so it names what the cursor
         // counts from.
@@ -422,19 +461,38 @@ pub fn push(store: &Store, peer: DeviceId, domain: DomainId, acked: u64) -> Resu
         if rows.len() > PUSH_ROWS_MAX || epoch != new_epoch {
             return Ok(Pushing::NeedsPass);
         }
+        // Who is kin of this device is the business of kin alone.
+        let is_kin = |device: DeviceId| snapshot.view.standing(device) == Standing::Kin;
+        let tell = is_kin(peer);
+        let tag = |device: DeviceId| (tell && device != peer && is_kin(device)).then(|| device.tag());
+        let beside: BTreeSet<_> = news.beside.iter().copied().filter_map(tag).collect();
+        // Whoever gets each of the records without the receiver's help.
+        let mut served: Option<BTreeSet<DeviceTag>> = None;
         let mut records: Vec<Record> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut left) = (0, false);
         for item in rows.iter().filter(|item| item.from != Some(peer)) {
+            let key = key_hash(domain, &item.key);
+            let elsewhere = sessions.served().of(domain, key, &item.version);
+            if elsewhere.contains(&peer.tag()) {
+                left = true;
+                continue;
+            }
             bytes += item.version.bytes as usize;
-            match snapshot.record(domain, key_hash(domain, &item.key))? {
+            match snapshot.record(domain, key)? {
                 Some(record) if bytes <= PUSH_BYTES_MAX => records.push(record),
                 _ => return Ok(Pushing::NeedsPass),
             }
+            if tell {
+                let mut of_row = &beside | &elsewhere;
+                of_row.extend(item.from.and_then(tag));
+                served = Some(served.map_or_else(|| of_row.clone(), |served| &served & &of_row));
+            }
         }
         if records.is_empty() {
-            return Ok(Pushing::Nothing);
+            return Ok(if left { Pushing::Left(seq) } else { Pushing::Nothing(seq) });
         }
-        let push = Push { domain, epoch, previous: acked, seq, records };
+        let served = served.unwrap_or_default().into_iter().collect();
+        let push = Push { domain, epoch, previous: acked, seq, records, served };
         Ok(Pushing::Send(compressed(store, [domain], Request::Push(push).encode()), seq))
     })
 }

@@ -22,8 +22,15 @@ pub use turns::Theirs;
 /// one: dialling, and opening a session.
 pub const YIELD: Duration = Duration::from_secs(2);
 
-/// A pass this long after the last push proves that the pushes arrived.
+/// A pass this long after the last push proves that the pushes arrived, also
+/// those that were left to somebody else. While pushes follow each other, one
+/// runs each interval.
 pub const PROOF_AFTER_PUSH: Duration = Duration::from_secs(2);
+
+/// While nothing changes on either side, the time between two passes doubles
+/// from the configured interval up to this, or stays at the interval if that is
+/// longer.
+pub const QUIET_INTERVAL_MAX: Duration = Duration::from_secs(480);
 
 /// A change waits this long for others before a pass, where no push can carry
 /// it.
@@ -49,7 +56,7 @@ pub enum Action {
     /// Run a pass with the device, and report
     /// [`NodeState::handle_pass_ended`].
     Pass(DeviceId),
-    /// Push what follows position `acked` of the domain's log, and report
+    /// Push what follows position `after` of the domain's log, and report
     /// [`NodeState::handle_pushed`].
     Push {
         /// To whom.
@@ -58,6 +65,9 @@ pub enum Action {
         domain: DomainId,
         /// What the device has taken in already.
         acked: u64,
+        /// The position up to which there is nothing to push, `acked` or a
+        /// later one.
+        after: u64,
     },
 }
 
@@ -79,8 +89,11 @@ pub enum PassEnd {
 pub enum PushEnd {
     /// The device has everything up to this position.
     InOrder(u64),
-    /// There was nothing that the device does not have.
-    Nothing,
+    /// The device has everything up to this position, without this push.
+    Nothing(u64),
+    /// The device has everything up to this position, or somebody else sends
+    /// it.
+    Left(u64),
     /// The device lacks something before it, or it is too much for a push.
     NeedsPass,
     /// It did not arrive.
@@ -93,7 +106,7 @@ pub struct NodeState {
     me: DeviceId,
     /// Whether passes run by themselves; by hand only otherwise.
     auto: bool,
-    /// The time between two passes that prove equality.
+    /// The time between two passes that prove equality, the shortest.
     interval: Duration,
     jitter: Jitter,
     peers: BTreeMap<DeviceId, Peer>,
@@ -135,6 +148,7 @@ impl NodeState {
             peer.link = Link::Down { attempts: 0, dial_at: None, dialing: false };
             peer.pass = Pass::Idle { due: None };
             peer.pushes.clear();
+            peer.proof = None;
         }
     }
 
@@ -161,6 +175,7 @@ impl NodeState {
             let (Link::Down { attempts, .. } | Link::Up { attempts, .. }) = peer.link;
             let greet_at = now + if dialed { GREET_AGAIN } else { YIELD };
             peer.link = Link::Up { since: now, attempts, greeted: false, greet_at };
+            peer.stir(now, self.interval);
             if dialed {
                 self.actions.push_back(Action::Greet(device));
             }
@@ -198,6 +213,7 @@ impl NodeState {
             peer.link = Link::Down { attempts, dial_at, dialing: false };
             peer.pushes.clear();
             peer.served = None;
+            peer.proof = None;
         }
     }
 
@@ -224,6 +240,7 @@ impl NodeState {
         let Some(peer) = self.peers.get_mut(&device).filter(|peer| !peer.removed_me) else {
             return false;
         };
+        peer.stir(now, self.interval);
         match &mut peer.pass {
             // The one that runs may have looked already at what has changed.
             Pass::Running { again } => *again = true,
@@ -258,14 +275,19 @@ impl NodeState {
 
     /// A pass that this device opened has ended.
     pub fn handle_pass_ended(&mut self, device: DeviceId, end: PassEnd, now: Duration) {
+        let lead = self.lead(device);
         let interval = self.interval;
         let jitter = self.jitter.draw();
         if let Some(peer) = self.peers.get_mut(&device) {
+            if end != PassEnd::Equal {
+                peer.stir(now, interval);
+            }
             let again = matches!(peer.pass, Pass::Running { again: true });
             let due = match end {
                 _ if peer.removed_me => None,
                 PassEnd::Equal | PassEnd::Held if again => Some(now),
-                PassEnd::Equal | PassEnd::Held if self.auto => Some(now + interval),
+                PassEnd::Equal if self.auto => Some(now + peer.rest(interval) + lead),
+                PassEnd::Held if self.auto => Some(now + interval),
                 // A record that one side cannot read leaves every pass
                 // unfinished: the wait grows, up to the usual one.
                 PassEnd::Unfinished => {
@@ -312,7 +334,7 @@ impl NodeState {
         if let Some(peer) = self.peers.get_mut(&device) {
             for domain in domains {
                 let in_flight = peer.pushes.get(domain).is_some_and(|push| push.in_flight);
-                let push = peer::Push { acked: None, in_flight, dirty: false, shut: true };
+                let push = peer::Push { in_flight, shut: true, ..peer::Push::default() };
                 peer.pushes.insert(*domain, push);
             }
         }
@@ -322,8 +344,9 @@ impl NodeState {
     /// found out anew, and it has to be told.
     pub fn handle_rights_changed(&mut self, device: DeviceId, now: Duration) {
         if let Some(peer) = self.peers.get_mut(&device) {
+            peer.stir(now, self.interval);
             for push in peer.pushes.values_mut() {
-                push.acked = None;
+                push.forget();
                 push.shut = false;
             }
             match &mut peer.pass {
@@ -335,18 +358,10 @@ impl NodeState {
     }
 
     /// Both sides hold the same in all domains, up to these positions of the
-    /// own log.
-    ///
-    /// Also told when the other side opened the pass: the own next one can
-    /// wait as long.
+    /// own log, as a pass has shown that either side opened.
     pub fn handle_equal(&mut self, device: DeviceId, heads: &[(DomainId, u64)], now: Duration) {
         self.handle_reached(device, heads);
         if let Some(peer) = self.peers.get_mut(&device) {
-            if let Pass::Idle { due: Some(due) } = &mut peer.pass
-                && *due > now
-            {
-                *due = (*due).max(now + self.interval);
-            }
             // A domain that came up too late for this pass, so no push reaches it.
             if peer.pushes.values().any(|push| push.dirty && push.acked.is_none()) {
                 peer.pass_by(now + DEBOUNCE);
@@ -366,6 +381,7 @@ impl NodeState {
             if !peer.link.is_greeted() {
                 continue;
             }
+            peer.stir(now, self.interval);
             let push = peer.pushes.entry(domain).or_default();
             if push.shut {
                 continue;
@@ -383,12 +399,14 @@ impl NodeState {
         if let (true, false, Some(acked)) = (push.dirty, push.in_flight, push.acked) {
             push.dirty = false;
             push.in_flight = true;
-            actions.push_back(Action::Push { device, domain, acked });
+            actions.push_back(Action::Push { device, domain, acked, after: acked.max(push.looked) });
         }
     }
 
     /// A push has ended.
     pub fn handle_pushed(&mut self, device: DeviceId, domain: DomainId, end: PushEnd, now: Duration) {
+        let lead = self.lead(device);
+        let interval = self.interval;
         let Some(peer) = self.peers.get_mut(&device) else {
             return;
         };
@@ -400,11 +418,20 @@ impl NodeState {
             PushEnd::InOrder(seq) => {
                 push.acked = Some(push.acked.unwrap_or_default().max(seq));
                 Self::push(&mut self.actions, device, domain, push);
-                peer.pass_by(now + PROOF_AFTER_PUSH);
+                peer.prove(now, PROOF_AFTER_PUSH, interval);
             }
-            PushEnd::Nothing => Self::push(&mut self.actions, device, domain, push),
+            PushEnd::Nothing(seq) => {
+                push.looked = push.looked.max(seq);
+                Self::push(&mut self.actions, device, domain, push);
+            }
+            PushEnd::Left(seq) => {
+                push.looked = push.looked.max(seq);
+                Self::push(&mut self.actions, device, domain, push);
+                // Most often the device has left the same to others for us.
+                peer.prove(now, PROOF_AFTER_PUSH + lead, interval);
+            }
             PushEnd::NeedsPass | PushEnd::Failed => {
-                push.acked = None;
+                push.forget();
                 peer.asked = Some(now);
                 peer.pass_by(if end == PushEnd::NeedsPass { now } else { now + DEBOUNCE });
             }
@@ -423,6 +450,7 @@ impl NodeState {
                 }
                 Link::Up { greeted: true, .. } if pass_is_due => {
                     peer.pass = Pass::Running { again: false };
+                    peer.proof = None;
                     self.actions.push_back(Action::Pass(*device));
                 }
                 Link::Up { greeted: false, greet_at, .. } if *greet_at <= now => {
@@ -453,6 +481,14 @@ impl NodeState {
     /// Whether the device is connected and the trust views are exchanged.
     pub fn is_greeted(&self, device: DeviceId) -> bool {
         self.peers.get(&device).is_some_and(|peer| peer.link.is_greeted())
+    }
+
+    /// The devices to which changes of the domain are pushed.
+    pub fn pushed_to(&self, domain: DomainId) -> impl Iterator<Item = DeviceId> {
+        self.peers.iter().filter_map(move |(device, peer)| {
+            let push = peer.pushes.get(&domain).filter(|_| peer.link.is_greeted())?;
+            (push.acked.is_some() && !push.shut).then_some(*device)
+        })
     }
 
     /// Whether the device is connected.

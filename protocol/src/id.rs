@@ -53,6 +53,12 @@ macro_rules! byte_id {
 pub struct DeviceId(pub [u8; 32]);
 byte_id!(DeviceId, 32);
 
+/// The first eight bytes of a [`DeviceId`]: for hints that save bytes and that
+/// nothing depends on.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DeviceTag(pub [u8; 8]);
+byte_id!(DeviceTag, 8);
+
 /// The letters of a printed [`DeviceId`]: no I, L, O or U (Crockford base32).
 const BASE32: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
@@ -69,6 +75,13 @@ impl DeviceId {
         let mut text = self.to_string();
         text.truncate(9);
         text
+    }
+
+    /// The first eight bytes.
+    pub fn tag(&self) -> DeviceTag {
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&self.0[..8]);
+        DeviceTag(tag)
     }
 
     /// The libp2p peer id bytes of this key: an identity multihash around the

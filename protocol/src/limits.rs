@@ -36,6 +36,10 @@ pub const FRAME_PARTS_MAX: usize = 4_096;
 /// some dozens.
 pub const FRAME_DEVICES_MAX: usize = 1_024;
 
+/// Devices of which a push says that they are served by somebody: as many as
+/// can be trusted at once.
+pub const PUSH_SERVED_MAX: usize = 64;
+
 /// Domains in one session.
 pub const DOMAINS_MAX: usize = 4_096;
 

@@ -1,7 +1,9 @@
 //! What a frame of the largest size may cost in memory, however it is made.
 
-use kinsync_protocol::id::{DeviceId, DomainId, KeyHash};
-use kinsync_protocol::limits::{ANCESTRY_DEVICES_MAX, FRAME_BYTES_MAX, FRAME_PARTS_MAX, FRAME_ROWS_MAX};
+use kinsync_protocol::id::{DeviceId, DeviceTag, DomainId, KeyHash};
+use kinsync_protocol::limits::{
+    ANCESTRY_DEVICES_MAX, FRAME_BYTES_MAX, FRAME_PARTS_MAX, FRAME_ROWS_MAX, PUSH_SERVED_MAX,
+};
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::Cursor;
 use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp};
@@ -81,7 +83,15 @@ fn no_frame_costs_more_than_a_named_bound() {
             "pushed records",
             longest(FRAME_ROWS_MAX, |count| {
                 let records = (0..count).map(|number| record(number, 0)).collect();
-                Request::Push(Push { domain: DomainId([0; 16]), epoch: 0, previous: 0, seq: 0, records })
+                let served = vec![DeviceTag([0; 8]); PUSH_SERVED_MAX];
+                Request::Push(Push {
+                    domain: DomainId([0; 16]),
+                    epoch: 0,
+                    previous: 0,
+                    seq: 0,
+                    records,
+                    served,
+                })
             }),
         ),
         (

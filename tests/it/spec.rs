@@ -181,7 +181,8 @@ fn push() -> String {
     let seen = tombstone.version.seen.replaced_by(tombstone.version.stamp, laptop());
     assert_eq!(seen.latest(device), Some(time));
     let records = vec![record("c12/0481", Some("hello"), time.next(), laptop(), seen)];
-    hex(&Request::Push(Push { domain: messages(), epoch: 9, previous: 2, seq: 3, records }).encode())
+    let served = vec![device.tag()];
+    hex(&Request::Push(Push { domain: messages(), epoch: 9, previous: 2, seq: 3, records, served }).encode())
 }
 
 fn answers() -> String {

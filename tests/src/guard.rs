@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use kinsync::passes::{self, Advance, PassError, Pushing, Sessions};
+use kinsync::passes::{self, Advance, News, PassError, Pushing, Sessions};
 use kinsync_protocol::declaration::Guard;
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::Key;
@@ -360,7 +360,8 @@ impl World {
     fn push(&mut self, from: usize, at: usize) -> Result<(), String> {
         for domain in domains() {
             let Some(acked) = self.told.get(&(from, at, domain)).copied() else { continue };
-            let pushing = passes::push(self.disks[from].store(), self.ids[at], domain, acked);
+            let news = News { domain, acked, after: acked, beside: Vec::new() };
+            let pushing = passes::push(self.disks[from].store(), &self.sessions[from], self.ids[at], &news);
             let pushing = pushing.map_err(|error| format!("{error:?}"))?;
             let Pushing::Send(bytes, seq) = pushing else { continue };
             let meeting = self.meeting(at, from, true);

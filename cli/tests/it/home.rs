@@ -176,7 +176,7 @@ fn settings_are_read_and_changed_by_name() {
     quic = true
     # auto: after every change and on a timer; manual: only when asked.
     sync = auto
-    # How often to sync without a reason, in seconds.
+    # How often to sync without a reason, in seconds; ever less while nothing changes.
     interval = 30
     # Hold changes that delete more records of a domain than this; 0: never.
     guard-records = 50

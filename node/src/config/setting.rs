@@ -174,7 +174,7 @@ pub const SETTINGS: [Setting; 11] = [
     },
     Setting {
         key: "interval",
-        about: "How often to sync without a reason, in seconds.",
+        about: "How often to sync without a reason, in seconds; ever less while nothing changes.",
         restart: false,
         form: Form::Bare,
         get: |config| config.interval_s.to_string(),

@@ -286,13 +286,18 @@ impl EventLoop {
     }
 
     fn on_exchange(&mut self, event: exchange::Event) {
+        if let exchange::Event::Request { device, connection, .. }
+        | exchange::Event::Answer { device, connection, .. } = &event
+        {
+            self.swarm.behaviour_mut().pulse.hear(*device, *connection);
+        }
         match event {
             exchange::Event::Request { protocol, device, frame, reply, .. } => match protocol {
                 Protocol::Sync => self.on_sync_request(device, frame, reply),
                 Protocol::Trust => self.on_trust_request(device, &frame, reply),
                 Protocol::Pair => self.on_pair_request(device, &frame, reply),
             },
-            exchange::Event::Answer { protocol, device, request, frame } => {
+            exchange::Event::Answer { protocol, device, request, frame, .. } => {
                 match self.requests.remove(&(protocol, request)) {
                     Some(super::Purpose::Pairing(ask)) => self.on_pair_answer(ask, Ok(frame)),
                     Some(super::Purpose::Passing(asked)) => self.on_sync_answer(device, asked, Ok(frame)),

@@ -19,7 +19,7 @@ use crate::control::command::{Reply, SyncReport, VerifyReport};
 use crate::domains::Domains;
 use crate::events::Event;
 use crate::failure::{Failure, Kind};
-use crate::passes::{self, Advance, Answered, Pass, PassError, Pushing};
+use crate::passes::{self, Advance, Answered, News, Pass, PassError, Pushing};
 use crate::request::{SyncOutcome, VerifyDomain};
 use crate::state::{DEBOUNCE, PassEnd, PushEnd, Theirs};
 use crate::swarm::Protocol;
@@ -175,9 +175,11 @@ impl EventLoop {
         });
     }
 
-    pub(super) fn make_push(&mut self, device: DeviceId, domain: DomainId, acked: u64) {
+    pub(super) fn make_push(&mut self, device: DeviceId, domain: DomainId, acked: u64, after: u64) {
+        let news = News { domain, acked, after, beside: self.state.pushed_to(domain).collect() };
+        let sessions = Arc::clone(&self.sessions);
         self.spawn(move |store| {
-            let result = passes::push(store, device, domain, acked);
+            let result = passes::push(store, &sessions, device, &news);
             Work::Passing(Done::PushMade { device, domain, result })
         });
     }
@@ -409,7 +411,8 @@ impl EventLoop {
             Ok(Pushing::Send(frame, seq)) => {
                 return self.ask_sync(device, Asked::Push { domain, seq }, frame);
             }
-            Ok(Pushing::Nothing) => PushEnd::Nothing,
+            Ok(Pushing::Nothing(seq)) => PushEnd::Nothing(seq),
+            Ok(Pushing::Left(seq)) => PushEnd::Left(seq),
             Ok(Pushing::NeedsPass) => PushEnd::NeedsPass,
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "nothing pushed");

@@ -76,6 +76,11 @@ fn pass(laptop: &Device, phone: &Device, compare: bool) -> Outcome {
     }
 }
 
+fn push_to(from: &Device, to: DeviceId, domain: DomainId, acked: u64) -> Result<Pushing, PassError> {
+    let news = News { domain, acked, after: acked, beside: Vec::new() };
+    push(&from.store, &from.sessions, to, &news)
+}
+
 fn head_of(outcome: &Outcome) -> u64 {
     let domain = outcome.domains.iter().find(|domain| domain.domain == messages()).unwrap();
     domain.equal_at.unwrap()
@@ -139,22 +144,22 @@ fn a_push_follows_on_a_pass() {
     let (laptop, phone) = pair(dir.path());
     put(&laptop, "a", "one");
     let acked = head_of(&pass(&laptop, &phone, false));
-    assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::Nothing);
+    assert_eq!(push_to(&laptop, PHONE, messages(), acked).unwrap(), Pushing::Nothing(acked));
     put(&laptop, "a", "two");
-    let Pushing::Send(bytes, seq) = push(&laptop.store, PHONE, messages(), acked).unwrap() else {
+    let Pushing::Send(bytes, seq) = push_to(&laptop, PHONE, messages(), acked).unwrap() else {
         panic!("nothing to push");
     };
     assert!(bytes.len() < 200, "{} bytes", bytes.len());
     let answered = answer(&phone.store, &phone.sessions, LAPTOP, &bytes, NOW);
     assert!(pushed(&answered.response).unwrap());
     assert_eq!(value(&phone, "a").as_deref(), Some("two"));
-    assert_eq!(push(&laptop.store, PHONE, messages(), seq).unwrap(), Pushing::Nothing);
+    assert_eq!(push_to(&laptop, PHONE, messages(), seq).unwrap(), Pushing::Nothing(seq));
     // The same push again is in order no more, and does no harm.
     let again = answer(&phone.store, &phone.sessions, LAPTOP, &bytes, NOW);
     assert!(!pushed(&again.response).unwrap());
     // What came from a device is not pushed back to it.
     let phone_head = phone.store.read(|s| s.root(messages())).unwrap().head;
-    assert_eq!(push(&phone.store, LAPTOP, messages(), phone_head - 1).unwrap(), Pushing::Nothing);
+    assert_eq!(push_to(&phone, LAPTOP, messages(), phone_head - 1).unwrap(), Pushing::Nothing(phone_head));
 }
 
 #[test]
@@ -165,11 +170,11 @@ fn too_much_for_a_push_goes_by_a_pass() {
     let acked = head_of(&pass(&laptop, &phone, false));
     let many = (0..=PUSH_ROWS_MAX).map(|n| (Key::new(format!("{n}")).unwrap(), b"x".to_vec())).collect();
     laptop.store.put_many(messages(), many, NOW).unwrap();
-    assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::NeedsPass);
+    assert_eq!(push_to(&laptop, PHONE, messages(), acked).unwrap(), Pushing::NeedsPass);
     assert!(pass(&laptop, &phone, false).is_equal());
     let acked = laptop.store.read(|s| s.root(messages())).unwrap().head;
     put(&laptop, "large", &"x".repeat(PUSH_BYTES_MAX + 1));
-    assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::NeedsPass);
+    assert_eq!(push_to(&laptop, PHONE, messages(), acked).unwrap(), Pushing::NeedsPass);
 }
 
 /// S9 S16: a device that is not trusted gets nothing in.
@@ -232,7 +237,7 @@ fn a_guest_gets_the_domains_it_was_given_and_no_others() {
     assert!(outcome.domains.iter().all(|domain| domain.domain == messages()), "{outcome:?}");
     assert_eq!(value(&laptop, "a").as_deref(), Some("for everybody"));
     phone.store.put(secrets, Key::new("t").unwrap(), b"for nobody".to_vec(), NOW).unwrap();
-    assert_eq!(push(&phone.store, LAPTOP, secrets, 1).unwrap(), Pushing::Nothing);
+    assert_eq!(push_to(&phone, LAPTOP, secrets, 1).unwrap(), Pushing::Nothing(1));
 
     // A guest that names the domain itself is shown an empty one, and told why.
     laptop.store.put(secrets, Key::new("u").unwrap(), b"mine".to_vec(), NOW).unwrap();
@@ -259,7 +264,7 @@ fn rights_that_change_end_the_session() {
     put(&laptop, "a", "one");
     let acked = head_of(&pass(&laptop, &phone, false));
     put(&laptop, "a", "two");
-    let Pushing::Send(pushing, _) = push(&laptop.store, PHONE, messages(), acked).unwrap() else {
+    let Pushing::Send(pushing, _) = push_to(&laptop, PHONE, messages(), acked).unwrap() else {
         panic!("nothing to push");
     };
     let (session, frame) = open(&laptop.store, PHONE, 8, [9; 8], false).unwrap();
@@ -285,7 +290,7 @@ fn rights_that_change_end_the_session() {
     allow(&laptop, PHONE, Rights { read: false, ..Rights::ALL });
     let ended = advance(&laptop.store, &laptop.sessions, session, &answered.response, NOW);
     assert_matches!(ended, Err(PassError::GrantsChanged));
-    assert_eq!(push(&laptop.store, PHONE, messages(), acked).unwrap(), Pushing::Nothing);
+    assert_eq!(push_to(&laptop, PHONE, messages(), acked).unwrap(), Pushing::Nothing(acked));
 }
 
 /// D16: two reasons not to share a domain, of which only one was told, end no
@@ -317,7 +322,7 @@ fn records_that_have_to_be_asked_for_are_not_compressed() {
     put(&laptop, "a", &"the same again and again, ".repeat(100));
     let acked = head_of(&pass(&laptop, &phone, false));
     put(&laptop, "b", &"once more ".repeat(200));
-    let pushed = || match push(&laptop.store, PHONE, messages(), acked) {
+    let pushed = || match push_to(&laptop, PHONE, messages(), acked) {
         Ok(Pushing::Send(bytes, _)) => bytes,
         pushing => panic!("{pushing:?}"),
     };
@@ -355,10 +360,7 @@ fn a_session_of_a_revoked_device_reads_nothing_more() {
         open(&phone.store, LAPTOP, 9, [9; 8], false),
         Err(PassError::Refused(Refusal::NotTrusted))
     ));
-    assert!(matches!(
-        push(&phone.store, LAPTOP, messages(), 1),
-        Err(PassError::Refused(Refusal::NotTrusted))
-    ));
+    assert!(matches!(push_to(&phone, LAPTOP, messages(), 1), Err(PassError::Refused(Refusal::NotTrusted))));
 }
 
 /// Both sides open a pass at the same moment: only one goes on, and each
@@ -397,3 +399,5 @@ fn of_two_passes_at_once_one_goes_on() {
     let (_, frame) = open(&phone.store, LAPTOP, 10, [6; 8], false).unwrap();
     assert!(answer(&laptop.store, &laptop.sessions, PHONE, &frame, NOW).outcome.is_some());
 }
+
+mod mesh;

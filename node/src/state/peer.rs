@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kinsync_protocol::id::DomainId;
 
+use super::QUIET_INTERVAL_MAX;
 use super::turns::Served;
 
 #[derive(Debug)]
@@ -24,6 +25,19 @@ pub(super) struct Peer {
     pub(super) proven: Option<Duration>,
     /// When something last came up that only a pass sees to which begins later.
     pub(super) asked: Option<Duration>,
+    /// The pass that pushes call for.
+    pub(super) proof: Option<Proof>,
+    /// Proofs of equality in a row since anything happened.
+    quiet: u32,
+}
+
+/// A pass that shows that pushes have arrived.
+#[derive(Debug)]
+pub(super) struct Proof {
+    /// When the first of the pushes ended that it is for, and when the last.
+    first: Duration,
+    pub(super) last: Duration,
+    at: Duration,
 }
 
 #[derive(Debug, Eq, PartialEq)]
@@ -66,10 +80,20 @@ pub(super) enum Pass {
 pub(super) struct Push {
     /// The position of the own log that the peer has taken in.
     pub(super) acked: Option<u64>,
+    /// The position up to which there is nothing to push, if it is a later one.
+    pub(super) looked: u64,
     pub(super) in_flight: bool,
     pub(super) dirty: bool,
     /// Nothing of the domain may be sent.
     pub(super) shut: bool,
+}
+
+impl Push {
+    /// Nothing is known any more of what the peer has.
+    pub(super) fn forget(&mut self) {
+        self.acked = None;
+        self.looked = 0;
+    }
 }
 
 impl Peer {
@@ -85,6 +109,8 @@ impl Peer {
             served: None,
             proven: None,
             asked: None,
+            proof: None,
+            quiet: 0,
         }
     }
 
@@ -96,16 +122,39 @@ impl Peer {
         }
     }
 
-    pub(super) fn pass_is_due(&self) -> bool {
-        self.pass.due().is_some()
+    /// Both sides are proven equal: how long the next pass can wait.
+    pub(super) fn rest(&mut self, interval: Duration) -> Duration {
+        let doubled = interval.saturating_mul(1_u32.checked_shl(self.quiet).unwrap_or(u32::MAX));
+        self.quiet = self.quiet.saturating_add(1);
+        doubled.min(QUIET_INTERVAL_MAX).max(interval)
     }
-}
 
-impl Pass {
+    /// Something happens: passes are as frequent as they were at first.
+    pub(super) fn stir(&mut self, now: Duration, interval: Duration) {
+        self.quiet = 0;
+        if let Pass::Idle { due: Some(due) } = &mut self.pass {
+            *due = (*due).min(now + interval);
+        }
+    }
+
+    /// Proves pushes `wait` after the last of them, and at the latest
+    /// `interval` after the first: a pass in their midst finds some under way,
+    /// and moves them once more.
+    pub(super) fn prove(&mut self, now: Duration, wait: Duration, interval: Duration) {
+        let first = self.proof.as_ref().map_or(now, |proof| proof.first);
+        let at = (now + wait).min(first + interval.max(wait));
+        self.proof = Some(Proof { first, last: now, at });
+    }
+
+    pub(super) fn pass_is_due(&self) -> bool {
+        matches!(self.pass, Pass::Idle { due: Some(_) })
+    }
+
+    /// When the next pass is due, if none runs.
     pub(super) fn due(&self) -> Option<Duration> {
-        match self {
-            Self::Idle { due } => *due,
-            Self::Running { .. } => None,
+        match self.pass {
+            Pass::Idle { due } => due.into_iter().chain(self.proof.as_ref().map(|proof| proof.at)).min(),
+            Pass::Running { .. } => None,
         }
     }
 }

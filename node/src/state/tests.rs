@@ -22,6 +22,10 @@ fn drain(state: &mut NodeState, now: Duration) -> Vec<Action> {
     std::iter::from_fn(|| state.poll()).collect()
 }
 
+fn push_after(domain: DomainId, acked: u64, after: u64) -> Action {
+    Action::Push { device: PHONE, domain, acked, after }
+}
+
 fn connected() -> NodeState {
     let mut state = node(LAPTOP, PHONE);
     drain(&mut state, at(0));
@@ -62,6 +66,69 @@ fn a_pass_recurs_on_the_timer() {
     assert_eq!(drain(&mut state, at(30_011)), [Action::Pass(PHONE)]);
 }
 
+/// Equal again and again while nothing happens: ever more rarely, and as often
+/// as at first once something does.
+#[test]
+fn passes_rest_while_nothing_happens() {
+    let waits = |state: &mut NodeState, count: usize| -> Vec<u64> {
+        let wait = |_| {
+            let (due, _) = state.deadline().expect("the next pass");
+            let before = state.last_success().expect("a pass before");
+            assert_eq!(drain(state, due), [Action::Pass(PHONE)]);
+            state.handle_pass_ended(PHONE, PassEnd::Equal, due);
+            state.handle_equal(PHONE, &[(DOMAIN, 5)], due);
+            (due - before).as_secs()
+        };
+        (0..count).map(wait).collect()
+    };
+    let mut state = connected();
+    assert_eq!(waits(&mut state, 6), [30, 60, 120, 240, 480, 480]);
+    let quiet = state.last_success().expect("the last pass");
+    state.handle_committed(DomainId([8; 16]), quiet + at(1_000));
+    assert_eq!(drain(&mut state, quiet + at(1_000) + DEBOUNCE), [Action::Pass(PHONE)]);
+    state.handle_pass_ended(PHONE, PassEnd::Equal, quiet + at(2_000));
+    state.handle_equal(PHONE, &[(DOMAIN, 5), (DomainId([8; 16]), 1)], quiet + at(2_000));
+    drain(&mut state, quiet + at(2_000));
+    assert_eq!(waits(&mut state, 3), [30, 60, 120]);
+
+    let begin: [fn(&mut NodeState, Duration); 3] = [
+        |state, now| {
+            state.handle_disconnected(PHONE, now);
+            state.handle_connected(PHONE, true, now);
+        },
+        |state, now| state.handle_rights_changed(PHONE, now),
+        |state, now| state.handle_resumed(now),
+    ];
+    for begin in begin {
+        let mut state = connected();
+        waits(&mut state, 4);
+        let now = state.last_success().expect("the last pass") + at(1_000);
+        begin(&mut state, now);
+        state.handle_greeted(PHONE, now);
+        assert!(drain(&mut state, now).contains(&Action::Pass(PHONE)));
+        state.handle_pass_ended(PHONE, PassEnd::Equal, now);
+        state.handle_equal(PHONE, &[(DOMAIN, 5)], now);
+        assert_eq!(waits(&mut state, 2), [30, 60]);
+    }
+}
+
+/// Whoever wants passes more rarely than that gets them as asked for.
+#[test]
+fn a_long_interval_stays_as_it_is() {
+    let hour = Duration::from_secs(3_600);
+    let mut state = NodeState::new(LAPTOP, true, hour, 1);
+    state.handle_trusted(&BTreeSet::from([PHONE]), at(0));
+    for _ in 0..3 {
+        state.handle_pass_ended(PHONE, PassEnd::Equal, at(0));
+    }
+    state.handle_connected(PHONE, true, at(0));
+    assert_eq!(drain(&mut state, at(0)), [Action::Greet(PHONE)]);
+    state.handle_greeted(PHONE, at(0));
+    drain(&mut state, at(0));
+    state.handle_pass_ended(PHONE, PassEnd::Equal, at(0));
+    assert_eq!(state.deadline(), Some((hour, "pass")));
+}
+
 /// P16 P17: resuming from sleep and "sync now" do not wait for the timer.
 #[test]
 fn a_resume_runs_a_pass_at_once() {
@@ -90,12 +157,12 @@ fn retries_back_off_and_a_sighting_ends_the_wait() {
 fn a_change_is_pushed_and_then_proven() {
     let mut state = connected();
     state.handle_committed(DOMAIN, at(100));
-    assert_eq!(drain(&mut state, at(100)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 5 }]);
+    assert_eq!(drain(&mut state, at(100)), [push_after(DOMAIN, 5, 5)]);
     state.handle_committed(DOMAIN, at(101));
     assert_eq!(drain(&mut state, at(101)), []);
     state.handle_pushed(PHONE, DOMAIN, PushEnd::InOrder(6), at(110));
-    assert_eq!(drain(&mut state, at(110)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 6 }]);
-    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing, at(120));
+    assert_eq!(drain(&mut state, at(110)), [push_after(DOMAIN, 6, 6)]);
+    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing(6), at(120));
     assert_eq!(drain(&mut state, at(2_110)), [Action::Pass(PHONE)]);
 }
 
@@ -267,7 +334,7 @@ fn a_change_is_not_lost_behind_an_older_proof() {
     let mut state = connected();
     state.handle_committed(NEW, at(100));
     state.handle_equal(PHONE, &[(DOMAIN, 5), (NEW, 0)], at(101));
-    assert_eq!(drain(&mut state, at(101)), [Action::Push { device: PHONE, domain: NEW, acked: 0 }]);
+    assert_eq!(drain(&mut state, at(101)), [push_after(NEW, 0, 0)]);
 }
 
 /// P25: what the first pass itself brings calls for no second one; a domain
@@ -283,8 +350,8 @@ fn what_a_pass_brings_calls_for_no_other_pass() {
     state.handle_committed(DOMAIN, at(5));
     state.handle_pass_ended(PHONE, PassEnd::Equal, at(10));
     state.handle_equal(PHONE, &[(DOMAIN, 5)], at(10));
-    assert_eq!(drain(&mut state, at(10)), [Action::Push { device: PHONE, domain: DOMAIN, acked: 5 }]);
-    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing, at(11));
+    assert_eq!(drain(&mut state, at(10)), [push_after(DOMAIN, 5, 5)]);
+    state.handle_pushed(PHONE, DOMAIN, PushEnd::Nothing(5), at(11));
     assert_eq!(drain(&mut state, at(29_000)), []);
     state.handle_timeout(at(30_010));
     assert_eq!(state.poll(), Some(Action::Pass(PHONE)));
@@ -294,4 +361,5 @@ fn what_a_pass_brings_calls_for_no_other_pass() {
     assert_eq!(drain(&mut state, at(30_220)), [Action::Pass(PHONE)]);
 }
 
+mod pushes;
 mod turns;

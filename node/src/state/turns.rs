@@ -64,7 +64,7 @@ impl NodeState {
         asked: Duration,
         now: Duration,
     ) -> Option<Duration> {
-        let recurs = self.auto.then_some(now + self.interval);
+        let (auto, interval, lead) = (self.auto, self.interval, self.lead(device));
         let peer = self.peers.get_mut(&device)?;
         peer.answering = peer.answering.saturating_sub(1);
         let session = match theirs {
@@ -82,11 +82,12 @@ impl NodeState {
             return None;
         }
         peer.proven = Some(began);
-        if let Pass::Idle { due } = &mut peer.pass
-            && due.is_some()
-            && peer.asked.is_none_or(|asked| asked <= began)
-        {
-            *due = recurs;
+        if peer.proof.as_ref().is_some_and(|proof| proof.last <= began) {
+            peer.proof = None;
+        }
+        if matches!(peer.pass, Pass::Idle { due: Some(_) }) && peer.asked.is_none_or(|asked| asked <= began) {
+            let due = auto.then(|| now + peer.rest(interval) + lead);
+            peer.pass = Pass::Idle { due };
             peer.unfinished = 0;
         }
         Some(began)
@@ -120,7 +121,7 @@ impl Peer {
     /// When the own pass can begin at the earliest; `None` while that is not
     /// known.
     pub(super) fn pass_at(&self) -> Option<Duration> {
-        let due = self.pass.due().filter(|_| self.answering == 0)?;
+        let due = self.due().filter(|_| self.answering == 0)?;
         Some(self.served_until().map_or(due, |until| until.max(due)))
     }
 }

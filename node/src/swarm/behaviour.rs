@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use libp2p::{connection_limits, identify, identity::PublicKey, swarm::NetworkBehaviour};
+use libp2p::{PeerId, connection_limits, swarm::NetworkBehaviour};
 
 use super::{
     admission::Admission,
@@ -10,7 +10,7 @@ use super::{
     exchange::{self, Exchange},
     mdns::{Discovery, Found},
     protocols::Protocol,
-    pulse::{Pulse, RoundTrip},
+    pulse::{Answered, Pulse},
 };
 
 /// Handshakes under way with those who came.
@@ -25,12 +25,6 @@ pub const ESTABLISHED_MAX: u32 = 96;
 /// are two for a moment, and a limit of one would then often leave none.
 pub const ESTABLISHED_PER_PEER_MAX: u32 = 4;
 
-/// What this program calls itself. No host name: it goes to every peer.
-const AGENT: &str = concat!("kinsync/", env!("CARGO_PKG_VERSION"));
-
-/// The family of protocols, for identify.
-const FAMILY: &str = "kinsync/1";
-
 /// What the swarm does besides carrying bytes.
 #[derive(NetworkBehaviour)]
 #[behaviour(to_swarm = "Event")]
@@ -40,8 +34,8 @@ pub struct Behaviour {
     limits: connection_limits::Behaviour,
     /// Finds devices on the local network.
     pub discovery: Discovery,
-    identify: identify::Behaviour,
-    pulse: Pulse,
+    /// Notices who is gone.
+    pub pulse: Pulse,
     /// Pairing.
     pub pair: Exchange,
     /// Statements about keys.
@@ -56,10 +50,8 @@ pub struct Behaviour {
 pub enum Event {
     /// A device may be somewhere on the local network.
     Found(Found),
-    /// What a peer says about itself. Its addresses are hearsay.
-    Identify(Box<identify::Event>),
     /// A peer answered a ping.
-    RoundTrip(RoundTrip),
+    Pulse(Answered),
     /// A question or an answer.
     Exchange(exchange::Event),
 }
@@ -76,15 +68,9 @@ impl From<Found> for Event {
     }
 }
 
-impl From<identify::Event> for Event {
-    fn from(event: identify::Event) -> Self {
-        Self::Identify(Box::new(event))
-    }
-}
-
-impl From<RoundTrip> for Event {
-    fn from(event: RoundTrip) -> Self {
-        Self::RoundTrip(event)
+impl From<Answered> for Event {
+    fn from(event: Answered) -> Self {
+        Self::Pulse(event)
     }
 }
 
@@ -95,25 +81,19 @@ impl From<exchange::Event> for Event {
 }
 
 impl Behaviour {
-    /// Everything for the device with this key, as far as `admission` allows.
-    pub(super) fn new(key: PublicKey, mdns: bool, admission: &Admission) -> Self {
-        let discovery = Discovery::new(key.to_peer_id(), admission.clone(), mdns);
+    /// Everything for this device, as far as `admission` allows.
+    pub(super) fn new(me: PeerId, mdns: bool, admission: &Admission) -> Self {
+        let discovery = Discovery::new(me, admission.clone(), mdns);
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(PENDING_IN_MAX))
             .with_max_pending_outgoing(Some(PENDING_OUT_MAX))
             .with_max_established_incoming(Some(ESTABLISHED_IN_MAX))
             .with_max_established(Some(ESTABLISHED_MAX))
             .with_max_established_per_peer(Some(ESTABLISHED_PER_PEER_MAX));
-        // No cache: we dial the addresses that we chose, and no others.
-        let identify = identify::Config::new(FAMILY.to_owned(), key)
-            .with_agent_version(AGENT.to_owned())
-            .with_push_listen_addr_updates(true)
-            .with_cache_size(0);
         Self {
             door: Door::new(admission.clone()),
             limits: connection_limits::Behaviour::new(limits),
             discovery,
-            identify: identify::Behaviour::new(identify),
             pulse: Pulse::new(),
             pair: Exchange::new(Protocol::Pair, admission.clone()),
             trust: Exchange::new(Protocol::Trust, admission.clone()),

@@ -127,7 +127,8 @@ pub(super) fn assemble(
     mdns: bool,
     admission: Admission,
 ) -> Swarm<Behaviour> {
-    let behaviour = Behaviour::new(key.public(), mdns, &admission);
+    let me = key.public().to_peer_id();
+    let behaviour = Behaviour::new(me, mdns, &admission);
     let config = SwarmConfig::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_max_negotiating_inbound_streams(NEGOTIATING_MAX)
@@ -136,10 +137,10 @@ pub(super) fn assemble(
         // name, a round trip earlier. Whoever refuses the protocol reads none of it.
         .with_substream_upgrade_protocol_override(Version::V1Lazy)
         .with_smart_dial();
-    Swarm::new(transport, behaviour, key.public().to_peer_id(), config)
+    Swarm::new(transport, behaviour, me, config)
 }
 
-fn transport(key: &Keypair, quic: bool) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BuildError> {
+pub(super) fn transport(key: &Keypair, quic: bool) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BuildError> {
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(STREAMS_PER_CONNECTION_MAX);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))

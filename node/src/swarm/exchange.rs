@@ -80,6 +80,8 @@ pub enum Event {
         protocol: Protocol,
         /// Who answers.
         device: DeviceId,
+        /// On which of its connections.
+        connection: ConnectionId,
         /// What it answers.
         request: RequestId,
         /// The answer.
@@ -312,10 +314,14 @@ impl Exchange {
             } => {
                 self.on_request(&peer, connection_id, request, Reply(channel));
             }
-            rr::Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
+            rr::Event::Message {
+                peer,
+                connection_id: connection,
+                message: Message::Response { request_id, response: frame },
+            } => {
                 let Some(device) = device_id(&peer) else { return };
                 if let Some(request) = self.finish(device, request_id) {
-                    self.events.push_back(Event::Answer { protocol, device, request, frame: response });
+                    self.events.push_back(Event::Answer { protocol, device, connection, request, frame });
                 }
             }
             rr::Event::OutboundFailure { peer, request_id, error, .. } => {

@@ -104,7 +104,7 @@ mod tests {
     fn honest_peers_stay_below_the_limit_that_costs_the_connection() {
         let in_flight: usize = Protocol::ALL.iter().map(|protocol| protocol.limits().in_flight).sum();
         // Both directions, each once under way and once just finished; the
-        // rest is for ping and identify.
+        // rest is for pings.
         assert!(in_flight * 4 + 8 <= STREAMS_PER_CONNECTION_MAX);
         for protocol in Protocol::ALL {
             let limits = protocol.limits();

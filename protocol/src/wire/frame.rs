@@ -13,9 +13,10 @@ use super::compress::decompress;
 use super::{Bounded, DecodeError, decode, encode, positional};
 use crate::floor::Floor;
 use crate::grants::Grants;
-use crate::id::{DeviceId, DomainId, KeyHash, ValueHash};
+use crate::id::{DeviceId, DeviceTag, DomainId, KeyHash, ValueHash};
 use crate::limits::{
     ANCESTRY_DEVICES_MAX, DOMAINS_MAX, FRAME_BYTES_MAX, FRAME_DEVICES_MAX, FRAME_PARTS_MAX, FRAME_ROWS_MAX,
+    PUSH_SERVED_MAX,
 };
 use crate::record::{Key, Record, Version};
 use crate::snapshot::{Cursor, Epoch};
@@ -278,6 +279,9 @@ pub struct Push {
     pub seq: u64,
     /// The records, complete.
     pub records: Vec<Record>,
+    /// Devices to which the receiver need not pass them on: they have them, or
+    /// somebody sends them. A hint; at most [`PUSH_SERVED_MAX`].
+    pub served: Vec<DeviceTag>,
 }
 
 impl Request {
@@ -575,6 +579,7 @@ positional! {
         previous: u64,
         seq: u64,
         records: Bounded<WireRecord, FRAME_ROWS_MAX>,
+        served: Bounded<DeviceTag, PUSH_SERVED_MAX>,
     }
 }
 
@@ -590,12 +595,14 @@ impl WirePush {
             seq: push.seq,
             records: Bounded::truncating(records),
             devices: numbering.into_devices(),
+            served: Bounded::truncating(push.served.clone()),
         }
     }
 
     fn into_push(self) -> Result<Push, DecodeError> {
-        let records = records(self.records.into_inner(), &self.devices)?;
-        Ok(Push { domain: self.domain, epoch: self.epoch, previous: self.previous, seq: self.seq, records })
+        let Self { domain, devices, epoch, previous, seq, records, served } = self;
+        let records = self::records(records.into_inner(), &devices)?;
+        Ok(Push { domain, epoch, previous, seq, records, served: served.into_inner() })
     }
 }
 

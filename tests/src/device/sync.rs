@@ -223,13 +223,13 @@ impl<D: Disk> Device<D> {
                 continue;
             }
             let epoch = view.epoch_at(domain, last).expect(READ)?;
-            return Some((domain, Push { domain, epoch, previous, seq: last, records }));
+            return Some((domain, Push { domain, epoch, previous, seq: last, records, served: Vec::new() }));
         }
         None
     }
 
     fn take_push(&mut self, mail: &Mail, push: Push, now: u64, out: &mut Out) {
-        let Push { domain, epoch, previous, seq, records } = push;
+        let Push { domain, epoch, previous, seq, records, served: _ } = push;
         let granted = self.disk.rights(self.ids[mail.from]).grants(domain, false).write;
         if !granted && !self.has(Planted::RightsCheckedEarly) {
             // The next session tells it what is granted.

@@ -31,11 +31,14 @@ fn no_pass_begins_while_the_other_side_runs_one() {
     }
     assert_eq!(step(&mut state, 10_000, Theirs::Proven { session: 3 }), Some(at(10)));
     state.handle_equal(LAPTOP, &[(DOMAIN, 900)], at(10_001));
-    assert_eq!(drain(&mut state, at(10_001)), [Action::Push { device: LAPTOP, domain: DOMAIN, acked: 900 }]);
-    state.handle_pushed(LAPTOP, DOMAIN, PushEnd::Nothing, at(10_002));
+    assert_eq!(
+        drain(&mut state, at(10_001)),
+        [Action::Push { device: LAPTOP, domain: DOMAIN, acked: 900, after: 900 }]
+    );
+    state.handle_pushed(LAPTOP, DOMAIN, PushEnd::Nothing(900), at(10_002));
     // The pass that was due has been run by the other side.
-    assert_eq!(drain(&mut state, at(39_000)), []);
-    assert_eq!(drain(&mut state, at(40_001)), [Action::Pass(LAPTOP)]);
+    assert_eq!(drain(&mut state, at(41_000)), []);
+    assert_eq!(drain(&mut state, at(42_001)), [Action::Pass(LAPTOP)]);
 }
 
 #[test]

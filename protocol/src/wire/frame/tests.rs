@@ -18,13 +18,20 @@ fn small_record() -> Record {
     Record::new(Key::new("a").unwrap(), Some(b"hi".to_vec()), Stamp { time: Hlc(9), device: PHONE }, seen)
 }
 
+fn small_push(served: Vec<DeviceTag>) -> Push {
+    let records = vec![small_record()];
+    Push { domain: DomainId([5; 16]), epoch: 3, previous: 1, seq: 2, records, served }
+}
+
 #[test]
 fn a_push_keeps_its_bytes() {
-    let push =
-        Push { domain: DomainId([5; 16]), epoch: 3, previous: 1, seq: 2, records: vec![small_record()] };
+    let push = small_push(vec![LAPTOP.tag()]);
     let bytes = Request::Push(push.clone()).encode();
     let devices = format!("825820{}5820{}", "01".repeat(32), "02".repeat(32));
-    assert_eq!(hex(&bytes), format!("028650{}{devices}03010281856161090142686981820007", "05".repeat(16)));
+    assert_eq!(
+        hex(&bytes),
+        format!("028750{}{devices}0301028185616109014268698182000781480101010101010101", "05".repeat(16))
+    );
     assert_eq!(Request::decode(&bytes), Ok(Request::Push(push)));
 }
 
@@ -75,6 +82,21 @@ fn rows_in_a_frame_end_at_their_limit() {
     let frame = |rows| Request::Exchange(Frame { parts: vec![part(rows)], ..Frame::default() }).encode();
     assert!(Request::decode(&frame(FRAME_ROWS_MAX)).is_ok());
     assert_matches!(Request::decode(&frame(FRAME_ROWS_MAX + 1)), Err(DecodeError::Malformed { .. }));
+}
+
+#[test]
+fn devices_that_a_push_names_end_at_their_limit() {
+    let served = |count| Request::Push(small_push(vec![PHONE.tag(); count]));
+    let most = served(PUSH_SERVED_MAX);
+    assert_eq!(Request::decode(&most.encode()), Ok(most.clone()));
+    assert_eq!(served(PUSH_SERVED_MAX + 1).encode(), most.encode(), "nobody sends more");
+    // The list is the last thing in the message: one more of it, and one more in its length.
+    let mut over = most.encode();
+    let length = over.len() - PUSH_SERVED_MAX * 9 - 1;
+    assert_eq!(over[length], u8::try_from(PUSH_SERVED_MAX).unwrap());
+    over[length] += 1;
+    over.extend([0x48; 9]);
+    assert_matches!(Request::decode(&over), Err(DecodeError::Malformed { .. }));
 }
 
 #[test]

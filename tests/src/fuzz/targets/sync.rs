@@ -140,6 +140,7 @@ fn requests() -> Vec<Vec<u8>> {
         previous: 1,
         seq: 2,
         records: vec![record("a", Some(b"hi")), record("b", None)],
+        served: vec![LAPTOP.tag()],
     };
     let exchanges = frames().0.into_iter().map(Request::Exchange);
     exchanges.chain([Request::Push(push)]).map(|request| request.encode()).collect()
