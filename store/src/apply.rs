@@ -99,11 +99,20 @@ pub(crate) struct Tx<'t> {
     pub(crate) trust_changed: bool,
     /// Whether what is held changed.
     pub(crate) held_changed: bool,
+    awaited: &'t dyn Fn() -> bool,
 }
 
 impl<'t> Tx<'t> {
-    pub(crate) fn new(tables: Tables<'t>, memory: Memory, rules: Arc<RuleSet>) -> Self {
+    /// `awaited` says whether somebody waits for the end of the transaction who
+    /// has little to write.
+    pub(crate) fn new(
+        tables: Tables<'t>,
+        memory: Memory,
+        rules: Arc<RuleSet>,
+        awaited: &'t dyn Fn() -> bool,
+    ) -> Self {
         Self {
+            awaited,
             tables,
             memory,
             rules,
@@ -114,6 +123,11 @@ impl<'t> Tx<'t> {
             trust_changed: false,
             held_changed: false,
         }
+    }
+
+    /// Whether a job that can stop here should.
+    pub(crate) fn is_awaited(&self) -> bool {
+        (self.awaited)()
     }
 
     /// Writes what was collected in memory. What to remember, and what to tell

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::limits::VALUE_BYTES_MAX;
 use kinsync_protocol::record::{Key, Version};
-use kinsync_protocol::snapshot::{Batch, FloorNews};
+use kinsync_protocol::snapshot::Batch;
 use kinsync_protocol::stamp::{Hlc, UnixMillis};
 use kinsync_protocol::value;
 
 use crate::apply::{Stood, Stop, Tx};
+use crate::delivery::Delivery;
 use crate::error::{ReadError, WriteError};
 use crate::history::body;
 use crate::tables::Rows;
@@ -20,7 +21,9 @@ use crate::tables::Rows;
 /// Bytes of a domain's name. Long enough for a reversed host name and a path.
 pub const DOMAIN_NAME_BYTES_MAX: usize = 128;
 
-type Run<T> = Box<dyn FnOnce(&mut Tx<'_>) -> Result<T, Stop> + Send>;
+/// Does a job, or a part of it: then there is no answer, and it goes on in the
+/// next transaction.
+type Run<T> = Box<dyn FnMut(&mut Tx<'_>) -> Result<Option<T>, Stop> + Send>;
 
 /// Records of a small job, and bytes of their values. What is larger takes the
 /// writer for longer than anybody should wait who has one edit to write.
@@ -75,12 +78,18 @@ pub struct Applied {
 
 impl<T> Job<T> {
     pub(crate) fn new(run: impl FnOnce(&mut Tx<'_>) -> Result<T, Stop> + Send + 'static) -> Self {
-        let settled = |tx: &mut Tx<'_>| {
+        let mut run = Some(run);
+        Self::in_parts(move |tx| {
+            let Some(run) = run.take() else { return Err(Stop::Refused(WriteError::Closed)) };
             let answer = run(tx)?;
             tx.settle()?;
-            Ok(answer)
-        };
-        Self { run: Box::new(settled), bytes: 0, bulk: false, records: 0 }
+            Ok(Some(answer))
+        })
+    }
+
+    /// A job that gives no answer until all of its parts are done.
+    fn in_parts(part: impl FnMut(&mut Tx<'_>) -> Result<Option<T>, Stop> + Send + 'static) -> Self {
+        Self { run: Box::new(part), bytes: 0, bulk: false, records: 0 }
     }
 }
 
@@ -228,10 +237,12 @@ impl Job<PutMany> {
 
 impl Job<Applied> {
     /// Takes in what a device delivered: records, and the cursors that cover
-    /// them, in one transaction.
+    /// them.
     ///
-    /// Trust and rights are read in that same transaction, so nothing from a
-    /// device commits after its revocation has, or after its rights have ended.
+    /// Trust and rights are read in the transaction that writes, so nothing from
+    /// a device commits after its revocation has, or after its rights have ended.
+    /// While small jobs wait, it is done in parts, with a transaction for each; a
+    /// cursor commits with the last record that it covers.
     /// A deletion that is not granted is undone. Batches of a first copy and cursors
     /// alone may be answered before they are on disk; after a crash the cursor
     /// is gone with the records it covers.
@@ -261,61 +272,8 @@ impl Job<Applied> {
             batch.records.is_empty() || batch.cursor.as_ref().is_some_and(|cursor| cursor.after.is_some())
         };
         let bulk = !batches.is_empty() && batches.iter().all(copying);
-        let mut job = Self::new(move |tx| {
-            if !tx.may_write(from, batches.iter().map(|batch| batch.domain))? {
-                return Err(Stop::Refused(WriteError::NotTrusted { peer: from }));
-            }
-            for batch in &batches {
-                if !tx.grants(from, batch.domain)?.write {
-                    return Err(Stop::Refused(WriteError::NotGranted { peer: from }));
-                }
-            }
-            let held = tx.guard(from, session, &batches)?;
-            let mut applied = Applied::default();
-            for batch in batches {
-                if held.contains(&batch.domain) {
-                    applied.received += batch.records.len() as u64;
-                    let (sound, unsound): (Vec<_>, Vec<_>) =
-                        batch.records.into_iter().partition(|record| record.check().is_ok());
-                    applied.refused += unsound.len() as u64;
-                    tx.keep_held(from, batch.domain, session, sound, now)?;
-                    applied.held.insert(batch.domain);
-                    continue;
-                }
-                if !tx.has_room_for(batch.domain)? {
-                    tracing::warn!(peer = %from, domain = %batch.domain, "no room for one more domain");
-                    applied.left_out.insert(batch.domain);
-                    continue;
-                }
-                let before = tx.head(batch.domain)?;
-                if let Some(news) = batch.floor {
-                    tx.note_floor(from, batch.domain, news, now)?;
-                }
-                let is_new = batch.floor == Some(FloorNews::New);
-                for record in batch.records {
-                    applied.received += 1;
-                    if let Err(error) = record.check() {
-                        tracing::warn!(peer = %from, key = %record.key, %error, "record refused");
-                        applied.refused += 1;
-                        continue;
-                    }
-                    let taken = tx.take_in(from, batch.domain, record, is_new, now)?;
-                    applied.undone += u64::from(taken.undone);
-                    applied.changed += u64::from(taken.changed);
-                    applied.conflicts += u64::from(taken.conflict);
-                }
-                if let Some(cursor) = &batch.cursor {
-                    tx.set_cursor(from, batch.domain, cursor)?;
-                }
-                applied.domains.entry(batch.domain).or_insert((before, before));
-            }
-            tx.settle()?;
-            tx.look_again(from, now)?;
-            for (domain, (_, head)) in &mut applied.domains {
-                *head = tx.head(*domain)?;
-            }
-            Ok(applied)
-        });
+        let mut delivery = Delivery::new(session, from, batches, now);
+        let mut job = Self::in_parts(move |tx| delivery.go_on(tx));
         (job.bytes, job.bulk, job.records) = (bytes, bulk, count);
         job
     }
@@ -363,6 +321,8 @@ pub(crate) fn check_text(text: &str, limit: usize) -> Result<(), Stop> {
 pub(crate) trait Queued: Send {
     /// Does it within a transaction. An error ends the transaction.
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), ReadError>;
+    /// Whether all of it is done, or none will be.
+    fn is_done(&self) -> bool;
     /// Answers, with the failure of the commit if there was one.
     fn finish(self: Box<Self>, failed: Option<WriteError>);
     fn bytes(&self) -> usize;
@@ -390,13 +350,19 @@ impl<T: Send, F> Pending<T, F> {
 
 impl<T: Send, F: FnOnce(Result<T, WriteError>) + Send> Queued for Pending<T, F> {
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), ReadError> {
-        let Some(run) = self.run.take() else { return Ok(()) };
+        let Some(run) = &mut self.run else { return Ok(()) };
         match run(tx) {
-            Ok(value) => self.outcome = Ok(value),
+            Ok(None) => return Ok(()),
+            Ok(Some(value)) => self.outcome = Ok(value),
             Err(Stop::Refused(refused)) => self.outcome = Err(refused),
             Err(Stop::Failed(failed)) => return Err(failed),
         }
+        self.run = None;
         Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.run.is_none()
     }
 
     fn finish(self: Box<Self>, failed: Option<WriteError>) {

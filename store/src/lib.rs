@@ -18,6 +18,7 @@ mod bytes;
 mod changes;
 mod check;
 mod commit;
+mod delivery;
 mod disk;
 mod drafts;
 mod error;

@@ -193,6 +193,17 @@ impl Receiver {
         self.0.taken(&state, job).ok_or(none)
     }
 
+    /// Whether a small job waits.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.0.lock().small.is_empty()
+    }
+
+    /// Puts a large job back of which only a part is done: it goes on before all
+    /// other large ones.
+    pub(crate) fn put_back(&self, job: Entry) {
+        self.0.lock().large.push_front(job);
+    }
+
     /// Takes the next job, if there is one that may share a commit with those
     /// taken since the last [`Receiver::recv`].
     pub(crate) fn try_recv(&self) -> Result<Entry, TryRecvError> {
@@ -245,6 +256,10 @@ mod tests {
 
         fn is_bulk(&self) -> bool {
             false
+        }
+
+        fn is_done(&self) -> bool {
+            true
         }
 
         fn is_large(&self) -> bool {

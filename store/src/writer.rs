@@ -150,7 +150,11 @@ impl Writer {
             }
         };
         for job in group {
-            job.finish(failed.clone());
+            if failed.is_some() || job.is_done() {
+                job.finish(failed.clone());
+            } else {
+                self.queue.put_back(job);
+            }
         }
     }
 
@@ -179,7 +183,9 @@ impl Writer {
         let database = database.as_ref().ok_or(ReadError::Closed)?;
         let mut transaction = database.database.begin_write()?;
         let redo = Redo::new(self.wal.entry());
-        let mut tx = Tx::new(Tables::new(&transaction, &redo), self.memory.clone(), self.core.rules());
+        let awaited = || self.queue.is_awaited();
+        let tables = Tables::new(&transaction, &redo);
+        let mut tx = Tx::new(tables, self.memory.clone(), self.core.rules(), &awaited);
         for job in group.iter_mut() {
             job.run(&mut tx)?;
         }

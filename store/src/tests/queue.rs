@@ -1,12 +1,18 @@
 //! The line of jobs before the writer, at its bounds.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
-use kinsync_protocol::snapshot::Snapshot;
+use kinsync_protocol::record::Record;
+use kinsync_protocol::snapshot::{Batch, Cursor, Snapshot};
+use kinsync_protocol::stamp::{Ancestry, Hlc, Stamp};
 
 use super::world::*;
-use crate::{Job, QUEUE_JOBS_MAX, QUEUE_WAITS_AT, Store, WriteError};
+use crate::delivery::PART_RECORDS_MIN;
+use crate::{Applied, Job, QUEUE_JOBS_MAX, QUEUE_WAITS_AT, Rules, Store, WriteError};
 
 /// Writers that wait for a place.
 const LATE: usize = 8;
@@ -105,4 +111,72 @@ fn a_store_that_closes_finishes_what_waits() {
     drop(release);
     closing.join().unwrap();
     assert_eq!(answers.iter().count(), QUEUE_WAITS_AT);
+}
+
+/// What the laptop delivers: many records, and a cursor that covers them.
+fn delivery(records: usize) -> Job<Applied> {
+    let record = |n: usize| {
+        let stamp = Stamp { time: Hlc(Hlc::at(NOW).0 + n as u64), device: LAPTOP };
+        Record::new(key(&format!("l{n:04}")), Some(vec![1]), stamp, Ancestry::default())
+    };
+    let cursor = Some(Cursor { epoch: 1, seq: records as u64, after: None });
+    let batch = Batch { domain: notes(), records: (0..records).map(record).collect(), cursor, floor: None };
+    Job::apply(LAPTOP, vec![batch], NOW)
+}
+
+/// Has `store` do something on the writer's thread once it takes in the record
+/// number `at` of a delivery.
+fn at_record(store: &Store, at: usize, act: impl Fn() + Send + Sync + 'static) {
+    let count = AtomicUsize::new(0);
+    let check = move |_: u32, _: &[u8]| {
+        if count.fetch_add(1, Ordering::Relaxed) == at {
+            act();
+        }
+        Ok(())
+    };
+    let rules = Rules { check: Some(Arc::new(check)), ..Rules::default() };
+    store.set_rules(BTreeMap::from([(notes(), rules)]));
+}
+
+/// P15: one edit does not wait for all of a delivery that is under way, and the
+/// delivery goes on behind it, to its cursor.
+#[test]
+fn a_delivery_lets_small_writes_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(folder.path(), PHONE));
+    let (told, order) = mpsc::channel();
+    let (writer, edited) = (Arc::downgrade(&store), told.clone());
+    at_record(&store, 10, move || {
+        let (store, edited) = (writer.upgrade().unwrap(), edited.clone());
+        store.submit(write("edit"), move |result| edited.send(("edit", result.is_ok())).unwrap());
+    });
+    let snapshots = Arc::downgrade(&store);
+    let parts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&parts);
+    store.on_commit(move |_| {
+        let snapshot = snapshots.upgrade().unwrap().snapshot().unwrap();
+        let live = snapshot.root(notes()).unwrap().live;
+        let covered = snapshot.cursor(LAPTOP, notes()).unwrap().is_some();
+        assert_eq!(covered, live == 301, "the cursor comes with the last record: {live}");
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    store.submit(delivery(300), move |result| told.send(("delivery", result.is_ok())).unwrap());
+    assert_eq!([order.recv().unwrap(), order.recv().unwrap()], [("edit", true), ("delivery", true)]);
+    assert_eq!(parts.load(Ordering::Relaxed), 3, "a part, the edit, the rest");
+    assert_sound(&store);
+}
+
+/// S16: nothing of a delivery commits after the revocation that came in the middle
+/// of it.
+#[test]
+fn a_revocation_ends_a_delivery_that_is_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(folder.path(), PHONE));
+    let writer = Arc::downgrade(&store);
+    at_record(&store, 10, move || writer.upgrade().unwrap().submit(revoke(LAPTOP), |_| ()));
+    let refused = store.write(delivery(300));
+    assert_eq!(refused, Err(WriteError::NotTrusted { peer: LAPTOP }));
+    let taken = store.snapshot().unwrap().root(notes()).unwrap().live;
+    assert_eq!(taken, PART_RECORDS_MIN as u64, "what came before it stays");
+    assert_sound(&store);
 }

@@ -165,11 +165,11 @@ pub(crate) fn measure(program: &Path, dir: &Path, n: u64, idle: f64, report: &mu
     let addr = a.call("listen", json!({ "dir": dir_a }))?["addr"].clone();
     b.call("pair", json!({ "addr": addr }))?;
     until_quiet()?;
-    let (before, cpu_a, cpu_b) = (wire()?, a.cpu()?, b.cpu()?);
+    let (before, cpu_a, cpu_b) = (wire()?, a.cpu_of_threads()?, b.cpu_of_threads()?);
     let t0 = b.number("connect", json!({ "addr": addr }), "t0")?;
     note("repair", came(&mut b, 0)? - t0);
-    note("repair_cpu_a", a.cpu()? - cpu_a);
-    note("repair_cpu_b", b.cpu()? - cpu_b);
+    note("repair_cpu_a", a.cpu_of_threads()? - cpu_a);
+    note("repair_cpu_b", b.cpu_of_threads()? - cpu_b);
     until_quiet()?;
     note("repair_wire", (wire()? - before - 100.0 * RECORD) / 100.0);
     check(&mut a, 13, generation)?;
