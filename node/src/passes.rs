@@ -75,8 +75,16 @@ impl From<SessionError<ReadError>> for PassError {
 #[derive(Debug)]
 pub struct Pass {
     session: Session,
-    /// The answer of the store, while the other side prepares what follows.
-    applying: Option<Receiver<Result<Applied, WriteError>>>,
+    /// What the store is taking in, while the other side prepares what follows.
+    applying: Option<Applying>,
+}
+
+/// Batches that the store was given.
+#[derive(Debug)]
+struct Applying {
+    answer: Receiver<Result<Applied, WriteError>>,
+    /// Whether they hold records, and not cursors alone.
+    records: bool,
 }
 
 impl Pass {
@@ -94,21 +102,26 @@ impl Pass {
     fn apply(&mut self, store: &Store, batches: Vec<Batch>, now: UnixMillis) -> Result<(), PassError> {
         self.wait()?;
         let (reply, answer) = channel();
+        let records = batches.iter().any(|batch| !batch.records.is_empty());
         let job = Job::apply_in(Some(self.session.id()), self.session.peer(), batches, now);
         store.submit_in_line(job, move |result| {
             // Nobody waits only if the pass has ended.
             let _ = reply.send(result);
         });
-        self.applying = Some(answer);
+        self.applying = Some(Applying { answer, records });
         Ok(())
     }
 
     /// Waits until the store has all that it was given.
     fn wait(&mut self) -> Result<(), PassError> {
-        if let Some(answer) = self.applying.take() {
-            answer.recv().unwrap_or(Err(WriteError::Closed))?;
+        let Some(Applying { answer, records }) = self.applying.take() else { return Ok(()) };
+        match answer.recv().unwrap_or(Err(WriteError::Closed)) {
+            // A store that cannot write gives what it has all the same. The
+            // next session finds the cursors again.
+            Err(WriteError::DiskFull | WriteError::Poisoned { .. }) if !records => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -386,13 +399,10 @@ fn step(store: &Store, pass: &mut Pass, frame: Frame, now: UnixMillis) -> Result
         Ok((session.step(snapshot)?, guarded))
     })?;
     if !step.cursors.is_empty() {
-        match store.write(Job::apply_in(Some(session.id()), peer, step.cursors.clone(), now)) {
-            // A store that cannot write gives what it has all the same. The
-            // next session finds the cursors again.
-            Ok(_) | Err(WriteError::DiskFull | WriteError::Poisoned { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        pass.apply(store, step.cursors.clone(), now)?;
+        pass.wait()?;
     }
+    let session = &pass.session;
     if !guarded.is_empty() {
         let equal = session.outcome().domains.into_iter().filter(|domain| domain.equal_at.is_some());
         let equal = equal.map(|domain| domain.domain).filter(|domain| guarded.contains(domain));
