@@ -27,8 +27,9 @@ pub const QUEUE_JOBS_MAX: usize = 1_280;
 /// so that small ones without a pause keep nobody waiting for ever.
 const OVERTAKING_MAX: u32 = 4;
 
-/// Bytes of values of large jobs in one commit. One job may exceed it.
-const LARGE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of values of large jobs in one commit. One job may exceed it. As soon
+/// as a small one waits, no further one joins them.
+const LARGE_BYTES_MAX: usize = 2 << 20;
 
 type Entry = Box<dyn Queued>;
 

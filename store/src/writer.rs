@@ -91,14 +91,7 @@ impl Writer {
                     return;
                 }
             };
-            let mut bytes = first.bytes();
-            let mut group = vec![first];
-            while group.len() < GROUP_JOBS_MAX && bytes < GROUP_BYTES_MAX {
-                let Ok(job) = self.queue.try_recv() else { break };
-                bytes = bytes.saturating_add(job.bytes());
-                group.push(job);
-            }
-            self.commit(group);
+            self.commit(vec![first]);
         }
     }
 
@@ -132,8 +125,8 @@ impl Writer {
         }
     }
 
-    /// Does a group of jobs in one transaction and answers them. An empty
-    /// group brings the tables to disk.
+    /// Does a job, and others that come meanwhile, in one transaction and answers
+    /// them. Without a job it brings the tables to disk.
     fn commit(&mut self, mut group: Vec<Box<dyn Queued>>) {
         let failed = match self.ready() {
             Err(refused) => Some(refused),
@@ -177,7 +170,7 @@ impl Writer {
         }
     }
 
-    fn transact(&mut self, group: &mut [Box<dyn Queued>]) -> Result<Done, ReadError> {
+    fn transact(&mut self, group: &mut Vec<Box<dyn Queued>>) -> Result<Done, ReadError> {
         let core = Arc::clone(&self.core);
         let database = core.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(ReadError::Closed)?;
@@ -186,8 +179,14 @@ impl Writer {
         let awaited = || self.queue.is_awaited();
         let tables = Tables::new(&transaction, &redo);
         let mut tx = Tx::new(tables, self.memory.clone(), self.core.rules(), &awaited);
-        for job in group.iter_mut() {
+        let (mut at, mut bytes) = (0, 0);
+        while let Some(job) = group.get_mut(at) {
             job.run(&mut tx)?;
+            (at, bytes) = (at + 1, job.bytes().saturating_add(bytes));
+            let full = group.len() >= GROUP_JOBS_MAX || bytes >= GROUP_BYTES_MAX;
+            if !full && let Ok(job) = self.queue.try_recv() {
+                group.push(job);
+            }
         }
         let dirty = tx.dirty;
         let (memory, commit) = tx.finish(self.memory.clock)?;
