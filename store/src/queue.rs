@@ -29,7 +29,7 @@ const OVERTAKING_MAX: u32 = 4;
 
 /// Bytes of values of large jobs in one commit. One job may exceed it. As soon
 /// as a small one waits, no further one joins them.
-const LARGE_BYTES_MAX: usize = 2 << 20;
+const LARGE_BYTES_MAX: usize = 1 << 20;
 
 type Entry = Box<dyn Queued>;
 

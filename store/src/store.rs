@@ -30,7 +30,7 @@ use crate::writer::Writer;
 
 /// Memory for pages of the file. More makes no read faster; the database's
 /// own default of 1 GiB is too much for a phone.
-pub const CACHE_BYTES: usize = 64 << 20;
+pub const CACHE_BYTES: usize = 48 << 20;
 
 /// Room kept back on the disk: enough to finish the commit under way.
 pub const BALLAST_BYTES: u64 = 4 << 20;

@@ -31,9 +31,9 @@ use crate::wal::{Generation, Wal, next_generation};
 /// Jobs in one commit.
 const GROUP_JOBS_MAX: usize = 256;
 
-/// Bytes of values in one commit. One job may exceed it. What waits behind the
-/// group waits for all of it.
-const GROUP_BYTES_MAX: usize = 2 << 20;
+/// Bytes of values in one commit. One job may exceed it. More is no faster, and
+/// a commit holds what it touches in memory: some ten pages for each record.
+const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of the log that may wait for the disk during a first copy.
 const BULK_BYTES_MAX: u64 = 2 << 20;

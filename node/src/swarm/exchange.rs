@@ -391,9 +391,9 @@ impl From<OutboundFailure> for RequestError {
     }
 }
 
-/// Whether the other side does not speak the protocol. That shows when the
-/// answer is read, as the request goes out together with the protocol's name.
-fn is_refusal(error: &io::Error) -> bool {
+/// Whether the other side does not speak the protocol of a stream. That shows
+/// when something is read, as what is said goes out with the protocol's name.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
     matches!(cause, Some(NegotiationError::Failed))
 }

@@ -29,6 +29,7 @@ use libp2p::{
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::debug;
 
+use super::exchange::is_refusal;
 use super::identity::{device_id, peer_id};
 
 /// After how long a silence the end that dialled pings.
@@ -238,6 +239,7 @@ impl ConnectionHandler for Pinging {
                         self.hear();
                         return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Heard::Answer));
                     }
+                    Poll::Ready(Err(error)) if is_refusal(&error) => self.own = Own::Over,
                     Poll::Ready(Err(_)) => self.fail(),
                 },
                 Own::Resting(stream) => {
@@ -322,6 +324,7 @@ mod tests {
     use assert_matches::assert_matches;
     use libp2p::{
         Swarm,
+        core::upgrade::NegotiationError,
         futures::StreamExt,
         request_response::{self as rr, ProtocolSupport},
         swarm::{Config, SwarmEvent},
@@ -460,6 +463,12 @@ mod tests {
         let mut pinging = Pinging::new(Duration::ZERO);
         assert_matches!(next(&mut pinging).await, ConnectionHandlerEvent::OutboundSubstreamRequest { .. });
         fail(&mut pinging, StreamUpgradeError::NegotiationFailed);
+        assert!(poll_fn(|cx| Poll::Ready(pinging.poll(cx).is_pending())).await);
+        assert!(matches!(pinging.own, Own::Over));
+
+        // The same where it shows only once an answer is read.
+        let refused = async { Err(NegotiationError::Failed.into()) };
+        pinging.own = Own::Waiting(refused.boxed());
         assert!(poll_fn(|cx| Poll::Ready(pinging.poll(cx).is_pending())).await);
         assert!(matches!(pinging.own, Own::Over));
     }
