@@ -96,6 +96,25 @@ struct Waiter {
     until: Duration,
 }
 
+impl Waiter {
+    /// A pass with `device` has ended and left something to the next one: that
+    /// one begins after the question, whichever ran then.
+    fn goes_on(&mut self, device: DeviceId) {
+        self.running.remove(&device);
+    }
+
+    /// How a pass has ended for good.
+    fn take(&mut self, report: &SyncReport) {
+        let ran_already = self.running.remove(&report.device);
+        if ran_already && report.outcome == SyncOutcome::Equal {
+            return;
+        }
+        if self.missing.remove(&report.device) {
+            self.reports.push(report.clone());
+        }
+    }
+}
+
 /// Somebody who waits for comparisons.
 struct Comparing {
     missing: BTreeSet<DeviceId>,
@@ -467,6 +486,9 @@ impl EventLoop {
         let goes_on = self.state.unfinished(device) < most || self.state.is_served(device, now);
         if end == PassEnd::Unfinished && goes_on {
             self.passing.moved.insert(device, (pull, push));
+            for waiter in &mut self.passing.waiters {
+                waiter.goes_on(device);
+            }
             return;
         }
         let told = match &failure {
@@ -659,13 +681,7 @@ impl EventLoop {
 
     fn report(&mut self, report: SyncReport) {
         for waiter in &mut self.passing.waiters {
-            let ran_already = waiter.running.remove(&report.device);
-            if ran_already && report.outcome == SyncOutcome::Equal {
-                continue;
-            }
-            if waiter.missing.remove(&report.device) {
-                waiter.reports.push(report.clone());
-            }
+            waiter.take(&report);
         }
         self.reply_to_waiters();
     }
@@ -856,5 +872,47 @@ fn pass_failure(error: &PassError) -> Failure {
             Failure::new(Kind::Incompatible, "The two devices do not understand each other.")
                 .hint("Install the same version of kinsync on both.")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const PHONE: DeviceId = DeviceId([2; 32]);
+
+    /// Somebody who asked while a pass with the phone ran.
+    fn waiter() -> Waiter {
+        let (reply, _) = oneshot::channel();
+        let (missing, running) = (BTreeSet::from([PHONE]), BTreeSet::from([PHONE]));
+        Waiter { missing, running, reports: Vec::new(), reply, since: Duration::ZERO, until: PATIENCE }
+    }
+
+    fn equal() -> SyncReport {
+        let (outcome, limited) = (SyncOutcome::Equal, Vec::new());
+        SyncReport { device: PHONE, outcome, pull: 0, push: 0, duration_ms: 0, limited, failure: None }
+    }
+
+    /// P17: whoever asks for a sync hears of a pass that began after the question.
+    #[test]
+    fn a_pass_that_ran_already_answers_nobody() {
+        let mut waiter = waiter();
+        waiter.take(&equal());
+        assert!(waiter.missing.contains(&PHONE), "it may have missed what was written last");
+        waiter.take(&equal());
+        assert!(waiter.missing.is_empty());
+    }
+
+    /// The pass that ran was refused, as the other side's went first: the one that
+    /// follows answers, and nobody waits for one more.
+    #[test]
+    fn a_pass_that_follows_on_one_that_ran_already_answers() {
+        let mut waiter = waiter();
+        waiter.goes_on(PHONE);
+        waiter.take(&equal());
+        assert!(waiter.missing.is_empty());
+        assert_eq!(waiter.reports.len(), 1);
     }
 }
