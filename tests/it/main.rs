@@ -15,7 +15,6 @@ mod lan;
 mod loopback;
 mod memory;
 #[cfg(target_os = "linux")]
-mod mounts;
 mod planted;
 mod real_store;
 mod session;
