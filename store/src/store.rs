@@ -28,8 +28,8 @@ use crate::snapshot::StoreSnapshot;
 use crate::wal::LOG_BYTES_MAX;
 use crate::writer::Writer;
 
-/// Memory for pages of the file. With 64 MiB a first copy is a tenth faster;
-/// the database's own default of 1 GiB is too much for a phone.
+/// Memory for pages of the file. More costs memory on every device; the
+/// database's own default of 1 GiB is too much for a phone.
 pub const CACHE_BYTES: usize = 48 << 20;
 
 /// Room kept back on the disk: enough to finish the commit under way.

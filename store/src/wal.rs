@@ -20,8 +20,7 @@ use redb::StorageBackend;
 use crate::open::Medium;
 
 /// Bytes of entries that wait for the tables to follow. More make a start after
-/// a crash slower: it does them all again, two milliseconds for each 100 KiB or
-/// less.
+/// a crash slower: it does them all again.
 pub(crate) const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// The file grows by so much at a time, filled with zeros: writing where a file

@@ -32,7 +32,7 @@ use crate::wal::{Generation, Wal, next_generation};
 const GROUP_JOBS_MAX: usize = 256;
 
 /// Bytes of values in one commit. One job may exceed it. More is no faster, and
-/// a commit holds what it touches in memory: some ten pages for each record.
+/// a commit holds the pages that it touches in memory.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of the log that may wait for the disk during a first copy.
