@@ -26,7 +26,7 @@ use crate::migrate;
 use crate::recall::Recall;
 use crate::rows::{DomainRow, ItemRow, PastRow, Place, Reason, encode_cursor};
 use crate::rules::RuleSet;
-use crate::tables::{self, Rows, Tables};
+use crate::tables::{self, Rows, TableChanges, Tables};
 
 /// Epochs remembered per domain: a cursor from before that many starts leads
 /// to a repair, which is slower and as right.
@@ -130,9 +130,12 @@ impl<'t> Tx<'t> {
         (self.awaited)()
     }
 
-    /// Writes what was collected in memory. What to remember, and what to tell
-    /// subscribers.
-    pub(crate) fn finish(mut self, clock_before: HybridClock) -> Result<(Memory, Commit), ReadError> {
+    /// Writes what was collected in memory. What to remember, what to tell
+    /// subscribers, and what has changed.
+    pub(crate) fn finish(
+        mut self,
+        clock_before: HybridClock,
+    ) -> Result<(Memory, Commit, TableChanges), ReadError> {
         let held = if self.held_changed { Some(self.all_held()?) } else { None };
         let mut commit =
             Commit { domains: Vec::new(), trust: self.trust_changed, conflicts: Vec::new(), held };
@@ -140,19 +143,16 @@ impl<'t> Tx<'t> {
             if !open.dirty {
                 continue;
             }
-            self.tables.domains.insert(open.dom, open.row.encode().as_slice())?;
+            self.tables.domains.insert(open.dom, open.row.encode().as_slice());
             for ((level, prefix), change) in open.sums {
                 let key = (open.dom, level, prefix);
-                let mut sum = change;
-                let stood = self.tables.sums.update(key, |row| {
-                    sum.merge(&Summary::from_bytes(row));
-                    sum.to_bytes()
+                self.tables.sums.update(key, |row| {
+                    let mut sum = change;
+                    if let Some(row) = row {
+                        sum.merge(&Summary::from_bytes(row));
+                    }
+                    (sum != Summary::EMPTY).then(|| sum.to_bytes())
                 })?;
-                if sum == Summary::EMPTY {
-                    self.tables.sums.remove(key)?;
-                } else if !stood {
-                    self.tables.sums.insert(key, &sum.to_bytes())?;
-                }
             }
             if open.opened > 0 {
                 commit.conflicts.push((id, open.opened));
@@ -169,13 +169,13 @@ impl<'t> Tx<'t> {
             }
         }
         if self.dirty && self.memory.clock != clock_before {
-            migrate::note_clock(&mut self.tables, self.memory.clock.last)?;
+            migrate::note_clock(&mut self.tables, self.memory.clock.last);
         }
         if self.dirty && !self.memory.started {
             migrate::note_start(&mut self.tables)?;
             self.memory.started = true;
         }
-        Ok((self.memory, commit))
+        Ok((self.memory, commit, self.tables.into_changes()))
     }
 
     /// Whether there is room for one more domain, or `id` is none.
@@ -183,7 +183,7 @@ impl<'t> Tx<'t> {
     /// Sessions carry [`DOMAINS_MAX`] domains: one beyond them would never
     /// reach another device.
     pub(crate) fn has_room_for(&self, id: DomainId) -> Result<bool, ReadError> {
-        Ok(self.known(id)?.is_some() || self.tables.domains.len()? < DOMAINS_MAX as u64)
+        Ok(self.known(id)?.is_some() || self.tables.domains.count()? < DOMAINS_MAX as u64)
     }
 
     /// Refuses a domain for which there is no room.
@@ -208,9 +208,9 @@ impl<'t> Tx<'t> {
                     let last = self.tables.domains.last()?.map_or(0, |(dom, _)| dom.value());
                     let (dom, mut row) = (last + 1, DomainRow::new(id));
                     row.rules = self.rules.revision(id);
-                    self.tables.domain_numbers.insert(&id.0, dom)?;
+                    self.tables.domain_numbers.insert(&id.0, dom);
                     self.recall.note_domain(id, dom);
-                    self.tables.domains.insert(dom, row.encode().as_slice())?;
+                    self.tables.domains.insert(dom, row.encode().as_slice());
                     self.dirty = true;
                     (dom, row)
                 }
@@ -255,7 +255,7 @@ impl<'t> Tx<'t> {
         let Some(row) = self.tables.history.get((place.dom, tables::number(place.key), number))? else {
             return Ok(None);
         };
-        let devices = &self.tables.devices;
+        let devices = (&self.tables.devices, &self.tables.device_numbers);
         PastRow::decode(row.value(), place, &mut |number| resolve(devices, number)).map(Some)
     }
 
@@ -572,15 +572,17 @@ impl<'t> Tx<'t> {
         let Record { key: name, version, value } = record;
         self.mark_waiting(domain, key, value.as_deref())?;
         let row_key = tables::record_key(dom, &name);
-        let old_value = self
-            .tables
-            .records
-            .insert(row_key.as_slice(), value.as_deref())?
-            .and_then(|row| row.value().map(<[u8]>::to_vec));
+        let old_value = match &old {
+            Some(_) => {
+                self.tables.records.get(row_key.as_slice())?.and_then(|row| row.value().map(<[u8]>::to_vec))
+            }
+            None => None,
+        };
+        self.tables.records.insert(row_key.as_slice(), value.as_deref());
         // What is set aside below by this very version is not settled by it.
         self.settle_conflicts(domain, key, &version)?;
         if let Some(old) = old {
-            self.tables.log.remove((dom, old.item.seq))?;
+            self.tables.log.remove((dom, old.item.seq));
             let same = old.item.version.deleted == version.deleted && old.item.version.value == version.value;
             // Nothing is lost when the same value was written twice.
             if !same {
@@ -602,7 +604,7 @@ impl<'t> Tx<'t> {
                 self.set_aside(domain, key, &past)?;
             }
         }
-        self.tables.log.insert((dom, seq), tables::number(key))?;
+        self.tables.log.insert((dom, seq), tables::number(key));
         let row = ItemRow { item: Item { key: name, version, seq, from }, received: now };
         self.write_item(domain, dom, key, row)
     }
@@ -623,7 +625,7 @@ impl<'t> Tx<'t> {
         let place = Place { dom, key };
         for row in self.tables.history.range(tables::all_past(dom, key))? {
             let (_, row) = row?;
-            let devices = &self.tables.devices;
+            let devices = (&self.tables.devices, &self.tables.device_numbers);
             let past = PastRow::decode(row.value(), place, &mut |number| resolve(devices, number));
             // An unreadable row is no reason to lose another version.
             if past.is_ok_and(|past| past.version == loser.version) {
@@ -672,7 +674,7 @@ impl<'t> Tx<'t> {
             if PastRow::peek_at(row.value())?.0 != Reason::Conflict {
                 continue;
             }
-            let devices = &self.tables.devices;
+            let devices = (&self.tables.devices, &self.tables.device_numbers);
             match PastRow::decode(row.value(), place, &mut |number| resolve(devices, number)) {
                 Ok(past) => found.push((number.value().2, past)),
                 // An unreadable row is no reason to refuse a write.
@@ -694,8 +696,8 @@ impl<'t> Tx<'t> {
         let dom = self.domain(domain)?.dom;
         let past = PastRow { reason: Reason::Settled, ..past };
         let row = past.encode(Place { dom, key }, &mut |device| self.tables.intern(device))?;
-        self.tables.history.insert((dom, tables::number(key), number), row.as_slice())?;
-        if self.tables.conflicts.remove((dom, number))?.is_some() {
+        self.tables.history.insert((dom, tables::number(key), number), row.as_slice());
+        if self.tables.conflicts.take((dom, number))? {
             let open = self.domain(domain)?;
             open.row.conflicts = open.row.conflicts.saturating_sub(1);
             open.dirty = true;
@@ -714,9 +716,9 @@ impl<'t> Tx<'t> {
         let place = Place { dom, key };
         let (tables, recall) = (&mut self.tables, &mut self.recall);
         let row = past.encode(place, &mut |device| recall.intern(tables, device))?;
-        self.tables.history.insert((dom, tables::number(key), number), row.as_slice())?;
+        self.tables.history.insert((dom, tables::number(key), number), row.as_slice());
         if past.reason.is_open() {
-            self.tables.conflicts.insert((dom, number), tables::number(key))?;
+            self.tables.conflicts.insert((dom, number), tables::number(key));
         }
         let gone = self.tables.prune_past(dom, key, past.at)?;
         let open = self.domain(domain)?;
@@ -734,7 +736,7 @@ impl<'t> Tx<'t> {
         let dom = self.domain(domain)?.dom;
         let (key, row) = (tables::cursor_key(&peer.0, dom), encode_cursor(cursor));
         if self.tables.cursors.get(&key)?.is_none_or(|old| old.value() != row) {
-            self.tables.cursors.insert(&key, row.as_slice())?;
+            self.tables.cursors.insert(&key, row.as_slice());
             self.dirty = true;
         }
         Ok(())
@@ -746,12 +748,12 @@ impl<'t> Tx<'t> {
     }
 
     fn begin_epoch(&mut self, dom: u32, first: u64, epoch: Epoch) -> Result<(), ReadError> {
-        self.tables.epochs.insert((dom, first), epoch)?;
+        self.tables.epochs.insert((dom, first), epoch);
         let rows = self.tables.epochs.range(tables::all_numbers(dom))?.count();
         if rows > EPOCHS_MAX {
             let oldest = self.tables.epochs.range(tables::all_numbers(dom))?.next().transpose()?;
             if let Some(oldest) = oldest.map(|(key, _)| key.value()) {
-                self.tables.epochs.remove(oldest)?;
+                self.tables.epochs.remove(oldest);
             }
         }
         Ok(())
@@ -812,13 +814,18 @@ pub(crate) fn are_conflict(a: &Version, b: &Version) -> bool {
     !winner.knew(loser) && (winner.deleted != loser.deleted || winner.value != loser.value)
 }
 
-/// The device of a local number.
+/// The device of a local number. It stands in two tables, and both must agree: a
+/// bit that flipped in one would give the words of one device to another.
 pub(crate) fn resolve(
-    devices: &impl Rows<u32, &'static [u8; 32]>,
+    (devices, numbers): (&impl Rows<u32, &'static [u8; 32]>, &impl Rows<&'static [u8; 32], u32>),
     number: u32,
 ) -> Result<DeviceId, ReadError> {
     let row = devices.get(number)?.ok_or_else(|| ReadError::damaged("an unknown device number"))?;
-    Ok(DeviceId(*row.value()))
+    let device = *row.value();
+    if numbers.get(&device)?.map(|row| row.value()) != Some(number) {
+        return Err(ReadError::damaged("a device under another number"));
+    }
+    Ok(DeviceId(device))
 }
 
 impl Tables<'_> {
@@ -828,8 +835,8 @@ impl Tables<'_> {
             return Ok(row.value());
         }
         let number = self.devices.last()?.map_or(0, |(number, _)| number.value() + 1);
-        self.devices.insert(number, &device.0)?;
-        self.device_numbers.insert(&device.0, number)?;
+        self.devices.insert(number, &device.0);
+        self.device_numbers.insert(&device.0, number);
         Ok(number)
     }
 }

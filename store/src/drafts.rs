@@ -197,9 +197,9 @@ impl Tx<'_> {
     /// Writes a draft, and its text if that is new.
     fn write_draft(&mut self, draft: &Draft, text: Option<Vec<u8>>) -> Result<(), ReadError> {
         let key = Draft::row_key(draft.domain, &draft.key);
-        self.tables.drafts.insert(key.as_slice(), draft.encode().as_slice())?;
+        self.tables.drafts.insert(key.as_slice(), draft.encode().as_slice());
         if let Some(text) = text {
-            self.tables.draft_texts.insert(key.as_slice(), seal_row(&key, text).as_slice())?;
+            self.tables.draft_texts.insert(key.as_slice(), seal_row(&key, text).as_slice());
         }
         self.dirty = true;
         Ok(())
@@ -207,8 +207,8 @@ impl Tx<'_> {
 
     fn remove_draft(&mut self, draft: &Draft) -> Result<(), ReadError> {
         let key = Draft::row_key(draft.domain, &draft.key);
-        self.tables.drafts.remove(key.as_slice())?;
-        self.tables.draft_texts.remove(key.as_slice())?;
+        self.tables.drafts.remove(key.as_slice());
+        self.tables.draft_texts.remove(key.as_slice());
         self.dirty = true;
         Ok(())
     }
@@ -256,7 +256,7 @@ impl Job<(Draft, Vec<u8>)> {
                     let text = draft.text(&tx.tables.draft_texts)?;
                     (Draft { hold, state, ..draft }, text)
                 }
-                None if tx.tables.drafts.len()? >= DRAFTS_MAX => {
+                None if tx.tables.drafts.count()? >= DRAFTS_MAX => {
                     return Err(Stop::Refused(WriteError::TooManyDrafts));
                 }
                 None => {

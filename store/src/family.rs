@@ -222,7 +222,7 @@ impl Tx<'_> {
     ) -> Result<Vec<(u64, PastRow)>, ReadError> {
         let Some(dom) = self.known(domain)? else { return Ok(Vec::new()) };
         let hash = item::key_hash(domain, key);
-        let devices = &self.tables.devices;
+        let devices = (&self.tables.devices, &self.tables.device_numbers);
         let mut past = Vec::new();
         for row in self.tables.history.range(tables::all_past(dom, hash))? {
             let (place, row) = row?;

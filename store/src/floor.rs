@@ -158,8 +158,8 @@ impl Tx<'_> {
         let dom = open.dom;
         self.dirty = true;
         self.remove_item(domain, dom, key, &gone.key)?;
-        self.tables.records.remove(tables::record_key(dom, &gone.key).as_slice())?;
-        self.tables.log.remove((dom, gone.seq))?;
+        self.tables.records.remove(tables::record_key(dom, &gone.key).as_slice());
+        self.tables.log.remove((dom, gone.seq));
         self.forget_past(domain, key)?;
         Ok(())
     }

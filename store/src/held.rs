@@ -280,7 +280,7 @@ impl Tx<'_> {
     }
 
     fn write_held(&mut self, held: &Held) -> Result<(), ReadError> {
-        self.tables.held.insert(&Held::key(held.peer, held.domain), held.encode().as_slice())?;
+        self.tables.held.insert(&Held::key(held.peer, held.domain), held.encode().as_slice());
         (self.dirty, self.held_changed) = (true, true);
         Ok(())
     }
@@ -343,7 +343,7 @@ impl Tx<'_> {
             let Record { version, value, .. } = record;
             let row = PastRow { reason: Reason::Replaced, at: now, by, from: Some(from), version, value };
             let row = row.encode(place, &mut |device| self.tables.intern(device))?;
-            self.tables.held_records.insert(row_key.as_slice(), row.as_slice())?;
+            self.tables.held_records.insert(row_key.as_slice(), row.as_slice());
         }
         self.write_held(&held)
     }
@@ -351,14 +351,14 @@ impl Tx<'_> {
     fn next_number(&mut self) -> Result<u64, ReadError> {
         let last = self.tables.meta.get(KEY_NUMBER)?.and_then(|row| row.value().try_into().ok());
         let number = last.map_or(0, u64::from_be_bytes).saturating_add(1);
-        self.tables.meta.insert(KEY_NUMBER, number.to_be_bytes().as_slice())?;
+        self.tables.meta.insert(KEY_NUMBER, number.to_be_bytes().as_slice());
         Ok(number)
     }
 
     /// The records that are kept of a held change, by time.
     fn held_records(&mut self, held: &Held) -> Result<Vec<Record>, ReadError> {
         let dom = self.domain(held.domain)?.dom;
-        let devices = &self.tables.devices;
+        let devices = (&self.tables.devices, &self.tables.device_numbers);
         read_records(&self.tables.held_records, held, dom, &mut |number| resolve(devices, number))
     }
 
@@ -367,7 +367,7 @@ impl Tx<'_> {
         let records = self.held_records(held)?;
         let (first, last) = records_of(held.peer, held.domain);
         self.tables.held_records.retain_in::<&[u8]>(first.as_slice()..=last.as_slice(), |_, _| false)?;
-        self.tables.held.remove(&Held::key(held.peer, held.domain))?;
+        self.tables.held.remove(&Held::key(held.peer, held.domain));
         self.memory.tallies.remove(&(held.peer, held.domain));
         self.memory.looked.remove(&held.number);
         (self.dirty, self.held_changed) = (true, true);
@@ -475,7 +475,7 @@ impl Job<Decided> {
             for record in tx.take_held(&held)? {
                 changed += u64::from(tx.take_in(peer, domain, record, false, now)?.changed);
             }
-            tx.tables.lifted.insert(&Held::key(peer, domain), now.0)?;
+            tx.tables.lifted.insert(&Held::key(peer, domain), now.0);
             Ok(Decided { held, changed })
         })
     }
@@ -517,7 +517,7 @@ impl Job<()> {
             tx.look_again(peer, now)?;
             for domain in domains {
                 let key = Held::key(peer, domain);
-                let was_lifted = tx.tables.lifted.remove(&key)?.is_some();
+                let was_lifted = tx.tables.lifted.take(&key)?;
                 tx.dirty |= was_lifted;
                 tx.memory.tallies.remove(&(peer, domain));
             }

@@ -69,9 +69,9 @@ impl Tables<'_> {
         let all = self.history.range(tables::all_past(dom, key))?.count();
         let mut conflicts = 0;
         for (place, reason) in old.into_iter().take(all.saturating_sub(PAST_VERSIONS)) {
-            self.history.remove(place)?;
+            self.history.remove(place);
             if reason.is_open() {
-                self.conflicts.remove((dom, place.2))?;
+                self.conflicts.remove((dom, place.2));
                 conflicts += 1;
             }
         }
@@ -95,7 +95,7 @@ impl Tx<'_> {
     /// Whether the record stands as deleted. One in doubt does not.
     pub(crate) fn is_deleted(&self, dom: u32, key: KeyHash) -> Result<bool, ReadError> {
         let Some(row) = self.tables.items.get((dom, tables::number(key)))? else { return Ok(false) };
-        let devices = &self.tables.devices;
+        let devices = (&self.tables.devices, &self.tables.device_numbers);
         match ItemRow::decode(row.value(), Place { dom, key }, &mut |number| resolve(devices, number)) {
             Ok(row) => Ok(row.item.version.deleted),
             Err(ReadError::Damaged { .. }) => Ok(false),
@@ -112,8 +112,8 @@ impl Tx<'_> {
         }
         let mut conflicts = 0;
         for &place in &all {
-            self.tables.history.remove(place)?;
-            conflicts += u64::from(self.tables.conflicts.remove((dom, place.2))?.is_some());
+            self.tables.history.remove(place);
+            conflicts += u64::from(self.tables.conflicts.take((dom, place.2))?);
         }
         if !all.is_empty() {
             let open = self.domain(domain)?;

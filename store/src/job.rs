@@ -293,7 +293,7 @@ impl Job<()> {
                 let id = DomainId::of(&name);
                 let known = tx.tables.domain_names.get(&id.0)?.is_some();
                 if !known {
-                    tx.tables.domain_names.insert(&id.0, name.as_str())?;
+                    tx.tables.domain_names.insert(&id.0, name.as_str());
                     tx.dirty = true;
                 }
             }

@@ -5,18 +5,19 @@ use kinsync_protocol::stamp::Hlc;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::error::{OpenError, ReadError};
-use crate::redo::{self, Redo};
-use crate::tables::{META, Rows, Tables};
+use crate::tables::{self, META, Rows, Tables};
 use crate::wal::Generation;
 
 /// The version this program writes.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// Changes a file of one version into one of the next, within a transaction.
 type Step = fn(&WriteTransaction) -> Result<(), ReadError>;
 
-/// The step at index `n` makes version `n + 2` of version `n + 1`.
-const STEPS: &[Step] = &[add_tables, add_log];
+/// The step at index `n` makes version `n + 2` of version `n + 1`. From 2 to 3 a
+/// log came beside the tables, from 3 to 4 its second file: a program that does
+/// not know what follows the tables must not open them.
+const STEPS: &[Step] = &[add_tables, nothing, nothing];
 
 const KEY_VERSION: &str = "version";
 const KEY_DEVICE: &str = "device";
@@ -24,30 +25,20 @@ const KEY_CLOCK: &str = "clock";
 const KEY_STARTS: &str = "starts";
 const KEY_GENERATION: &str = "generation";
 
-/// What the file says about itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
-    /// The last time its hybrid clock gave out.
-    pub(crate) clock: Hlc,
-    /// Which entries of the write-ahead log follow the tables.
-    pub(crate) generation: Option<Generation>,
-}
-
 /// Writes the facts of a new file.
 pub(crate) fn create(transaction: &WriteTransaction, device: DeviceId) -> Result<(), ReadError> {
-    let redo = Redo::default();
-    let mut tables = Tables::new(transaction, &redo);
-    tables.create()?;
-    tables.meta.insert(KEY_VERSION, VERSION.to_be_bytes().as_slice())?;
-    tables.meta.insert(KEY_DEVICE, device.0.as_slice())?;
+    tables::create(transaction)?;
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(KEY_VERSION, VERSION.to_be_bytes().as_slice())?;
+    meta.insert(KEY_DEVICE, device.0.as_slice())?;
     Ok(())
 }
 
-/// Reads the facts of a file after checking that it can be used here.
-pub(crate) fn check(
+/// The version of a file that this program can use, and the generation of the
+/// log whose entries follow its tables.
+pub(crate) fn version(
     meta: &impl ReadableTable<&'static str, &'static [u8]>,
-    device: DeviceId,
-) -> Result<(u32, Facts), OpenError> {
+) -> Result<(u32, Option<Generation>), OpenError> {
     let read = |key: &str| -> Result<Option<Vec<u8>>, OpenError> {
         let row = meta.get(key).map_err(|error| damaged(&error))?;
         Ok(row.map(|row| row.value().to_vec()))
@@ -62,6 +53,19 @@ pub(crate) fn check(
     if version == 0 {
         return Err(damaged(&"it has no version"));
     }
+    let generation = read(KEY_GENERATION)?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+    Ok((version, generation))
+}
+
+/// Checks whose store it is. The last time that its clock gave out.
+pub(crate) fn check(
+    meta: &impl Rows<&'static str, &'static [u8]>,
+    device: DeviceId,
+) -> Result<Hlc, OpenError> {
+    let read = |key: &str| -> Result<Option<Vec<u8>>, OpenError> {
+        let row = meta.get(key).map_err(|error| damaged(&error))?;
+        Ok(row.map(|row| row.value().to_vec()))
+    };
     let owner = read(KEY_DEVICE)?
         .and_then(|bytes| bytes.try_into().ok())
         .map(DeviceId)
@@ -75,8 +79,7 @@ pub(crate) fn check(
             bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged(&"its clock is unreadable"))?
         }
     };
-    let generation = read(KEY_GENERATION)?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-    Ok((version, Facts { clock: Hlc(clock), generation }))
+    Ok(Hlc(clock))
 }
 
 /// Runs the steps from `version` to the current one. Whether there were any.
@@ -92,13 +95,13 @@ pub(crate) fn run(transaction: &WriteTransaction, version: u32) -> Result<bool, 
     Ok(!steps.is_empty())
 }
 
-/// 1 to 2: tables were added; what was there stays as it is.
+/// 1 to 2: tables were added.
 fn add_tables(transaction: &WriteTransaction) -> Result<(), ReadError> {
-    Tables::new(transaction, &Redo::default()).create()
+    tables::create(transaction)
 }
 
-/// 2 to 3: a program that knows no log must not open tables that a log follows.
-fn add_log(_: &WriteTransaction) -> Result<(), ReadError> {
+/// What was there stays as it is.
+fn nothing(_: &WriteTransaction) -> Result<(), ReadError> {
     Ok(())
 }
 
@@ -112,36 +115,14 @@ pub(crate) fn note_generation(
     Ok(())
 }
 
-/// Does the entries of a log again, and names the generation of those that
-/// follow. The clock as they left it.
-pub(crate) fn redo(
-    transaction: &WriteTransaction,
-    entries: &[Vec<u8>],
-    next: Generation,
-) -> Result<Hlc, ReadError> {
-    for entry in entries {
-        let redone = Redo::default();
-        let mut tables = Tables::new(transaction, &redone);
-        for change in redo::changes(entry) {
-            tables.redo(&change?)?;
-        }
-    }
-    note_generation(transaction, next)?;
-    let meta = transaction.open_table(META)?;
-    let clock = meta.get(KEY_CLOCK)?.and_then(|row| row.value().try_into().ok());
-    Ok(Hlc(clock.map_or(0, u64::from_be_bytes)))
-}
-
 /// Notes the clock, in the transaction of the writes that it stamped.
-pub(crate) fn note_clock(tables: &mut Tables<'_>, clock: Hlc) -> Result<(), ReadError> {
-    tables.meta.insert(KEY_CLOCK, clock.0.to_be_bytes().as_slice())?;
-    Ok(())
+pub(crate) fn note_clock(tables: &mut Tables<'_>, clock: Hlc) {
+    tables.meta.insert(KEY_CLOCK, clock.0.to_be_bytes().as_slice());
 }
 
 /// Notes whose the file is from now on.
-pub(crate) fn note_owner(tables: &mut Tables<'_>, device: DeviceId) -> Result<(), ReadError> {
-    tables.meta.insert(KEY_DEVICE, device.0.as_slice())?;
-    Ok(())
+pub(crate) fn note_owner(tables: &mut Tables<'_>, device: DeviceId) {
+    tables.meta.insert(KEY_DEVICE, device.0.as_slice());
 }
 
 /// Counts a start that wrote something.
@@ -151,7 +132,7 @@ pub(crate) fn note_start(tables: &mut Tables<'_>) -> Result<(), ReadError> {
         .get(KEY_STARTS)?
         .and_then(|row| row.value().try_into().ok())
         .map_or(0, u64::from_be_bytes);
-    tables.meta.insert(KEY_STARTS, starts.saturating_add(1).to_be_bytes().as_slice())?;
+    tables.meta.insert(KEY_STARTS, starts.saturating_add(1).to_be_bytes().as_slice());
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kinsync_protocol::declaration::Guard;
 use kinsync_protocol::id::{DeviceId, DomainId};
@@ -21,9 +21,10 @@ use crate::commit::Commit;
 use crate::disk::{Access, Disk};
 use crate::error::{OpenError, ReadError, is_full, is_read_only};
 use crate::migrate;
+use crate::redo;
 use crate::rules::{RuleSet, Sharing};
-use crate::tables::{META, View};
-use crate::wal::{self, Generation, next_generation};
+use crate::tables::{Base, META, Memtables, TableChanges, View};
+use crate::wal::{self, FILES, Generation};
 
 /// How the store stands with writing. Reading goes on in every state.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,14 +52,27 @@ pub(crate) trait Medium: Send + Sync {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>>;
     /// How many bytes it takes.
     fn bytes(&self) -> io::Result<u64>;
-    /// Opens the storage of the write-ahead log. Without `create`, none if there
-    /// is none.
-    fn open_log(&self, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>>;
-    /// Removes it.
+    /// Opens one of the [`FILES`] of the write-ahead log. Without `create`, none
+    /// if there is none.
+    fn open_log(&self, number: usize, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>>;
+    /// Removes them.
     fn remove_log(&self) -> io::Result<()>;
 }
 
 type Subscriber = Box<dyn FnMut(&Commit) + Send>;
+
+/// What a reader that begins now sees.
+#[derive(Default)]
+struct Current {
+    /// What was written last, and what of it is on its way to the tables.
+    active: Memtables,
+    frozen: Memtables,
+    /// The tables as they were last brought to disk. `None` while they are not
+    /// open.
+    base: Option<Base>,
+    /// Whether the log of an earlier run was read.
+    is_recovered: bool,
+}
 
 /// What the writer thread and the readers share.
 pub(crate) struct Core {
@@ -66,9 +80,10 @@ pub(crate) struct Core {
     pub(crate) ballast: Arc<Ballast>,
     pub(crate) device: DeviceId,
     cache_bytes: usize,
-    /// Bytes of entries that the write-ahead log takes.
+    /// Bytes of entries of the write-ahead log after which the tables follow.
     pub(crate) log_bytes: u64,
     pub(crate) database: RwLock<Option<Opened>>,
+    current: Mutex<Current>,
     state: Mutex<State>,
     subscribers: Mutex<Vec<Subscriber>>,
     rules: Mutex<Arc<RuleSet>>,
@@ -91,6 +106,7 @@ impl Core {
             cache_bytes,
             log_bytes,
             database: RwLock::new(None),
+            current: Mutex::default(),
             state: Mutex::new(State::Writing),
             subscribers: Mutex::new(Vec::new()),
             rules: Mutex::default(),
@@ -148,10 +164,55 @@ impl Core {
         }
     }
 
-    /// Opens the file, closing it first if it is open. The last time its
-    /// clock gave out.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All tables as they stand now.
+    pub(crate) fn view(&self) -> Result<View, ReadError> {
+        let current = self.current();
+        let base = current.base.as_ref().ok_or(ReadError::Closed)?;
+        Ok(View::new(&current.active, &current.frozen, base))
+    }
+
+    /// Shows everybody what a transaction has changed.
+    pub(crate) fn publish(&self, changes: TableChanges) {
+        self.current().active.publish(changes);
+    }
+
+    /// Whether the tables hold everything.
+    pub(crate) fn is_in_tables(&self) -> bool {
+        let current = self.current();
+        current.active.is_empty() && current.frozen.is_empty()
+    }
+
+    /// Makes what lies in memory what is to be written into the tables.
+    pub(crate) fn freeze(&self) -> Memtables {
+        let mut current = self.current();
+        let active = std::mem::take(&mut current.active);
+        if current.frozen.is_empty() {
+            current.frozen = active;
+        } else {
+            current.frozen.absorb(&active);
+        }
+        current.frozen.clone()
+    }
+
+    /// The tables hold what was frozen.
+    pub(crate) fn thaw(&self, base: Base) {
+        let mut current = self.current();
+        let frozen = std::mem::take(&mut current.frozen);
+        let before = current.base.replace(base);
+        drop(current);
+        drop((frozen, before));
+    }
+
+    /// Opens the file, closing it first if it is open. What lies in memory over
+    /// its tables stays; the first time, that is what the log holds. The last
+    /// time that its clock gave out.
     pub(crate) fn reopen(&self, access: Access) -> Result<Hlc, OpenError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        drop(self.current().base.take());
         // Closing a database in doubt may meet the same damage again.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(database.take()))) {
             tracing::error!(reason = panic_text(&*panic), "closing the store failed");
@@ -172,39 +233,43 @@ impl Core {
             .create_with_backend(disk)
             .map_err(from_database)?;
         let view = database.begin_read().map_err(damaged)?;
-        let meta = view.open_table(META).map_err(damaged)?;
-        let (version, mut facts) = migrate::check(&meta, self.device)?;
-        drop((meta, view));
-        if let Some(generation) = facts.generation
-            && let Some(clock) = self.redo(&database, generation)?
-        {
-            facts.clock = clock;
-        }
+        let (version, generation) = migrate::version(&view.open_table(META).map_err(damaged)?)?;
+        drop(view);
+        let mut recovered = match generation {
+            Some(generation) if !self.current().is_recovered => self.recover(generation)?,
+            _ => Memtables::default(),
+        };
         if version < migrate::VERSION {
             let transaction = database.begin_write().map_err(damaged)?;
+            recovered.write(&transaction).map_err(damaged)?;
             migrate::run(&transaction, version).map_err(damaged)?;
             transaction.commit().map_err(damaged)?;
         }
+        let base = Base::new(database.begin_read().map_err(damaged)?);
         // Damage that makes reading panic had better show now.
-        View::new(database.begin_read().map_err(damaged)?).check().map_err(damaged)?;
-        Ok((Opened { database, access }, facts.clock))
+        base.check().map_err(damaged)?;
+        let mut current = self.current();
+        if !current.is_recovered {
+            (current.active, current.is_recovered) = (std::mem::take(&mut recovered), true);
+        }
+        current.base = Some(base);
+        drop(current);
+        let clock = migrate::check(&self.view().map_err(damaged)?.meta, self.device)?;
+        Ok((Opened { database, access }, clock))
     }
 
-    /// Does again what the log holds and the tables lack, and voids the log. The
-    /// clock as it stands then, if there was something.
-    fn redo(&self, database: &Database, generation: Generation) -> Result<Option<Hlc>, OpenError> {
-        let Some(file) = self.medium.open_log(false).map_err(from_io)? else { return Ok(None) };
-        let entries = wal::read(&*file, generation).map_err(from_io)?;
-        file.close().map_err(from_io)?;
-        if entries.is_empty() {
-            return Ok(None);
+    /// What the log holds and the tables lack.
+    fn recover(&self, generation: Generation) -> Result<Memtables, OpenError> {
+        let entries = wal::read(&*self.medium, generation).map_err(from_io)?;
+        let (mut changes, mut recovered) = (TableChanges::default(), Memtables::default());
+        for change in entries.iter().flat_map(|entry| redo::changes(entry)) {
+            changes.redo(&change.map_err(damaged)?).map_err(damaged)?;
         }
-        tracing::info!(entries = entries.len(), "writing from the log what the tables lack");
-        let mut transaction = database.begin_write().map_err(damaged)?;
-        transaction.set_quick_repair(true);
-        let clock = migrate::redo(&transaction, &entries, next_generation(generation)).map_err(damaged)?;
-        transaction.commit().map_err(damaged)?;
-        Ok(Some(clock))
+        recovered.publish(changes);
+        if !entries.is_empty() {
+            tracing::info!(entries = entries.len(), "read from the log what the tables lack");
+        }
+        Ok(recovered)
     }
 }
 
@@ -256,8 +321,11 @@ pub(crate) struct FileMedium {
 }
 
 impl FileMedium {
-    fn log(&self) -> PathBuf {
-        beside(&self.path, "wal")
+    fn log(&self, number: usize) -> PathBuf {
+        match number {
+            0 => beside(&self.path, "wal"),
+            _ => beside(&self.path, &format!("wal{}", number + 1)),
+        }
     }
 }
 
@@ -268,12 +336,12 @@ impl Medium for FileMedium {
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        let log = fs::metadata(self.log()).map_or(0, |meta| meta.len());
+        let log: u64 = (0..FILES).filter_map(|number| Some(fs::metadata(self.log(number)).ok()?.len())).sum();
         fs::metadata(&self.path).map(|meta| meta.len() + log)
     }
 
-    fn open_log(&self, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>> {
-        let path = self.log();
+    fn open_log(&self, number: usize, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>> {
+        let path = self.log(number);
         let opened = OpenOptions::new().read(true).write(true).open(&path);
         let file = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -291,10 +359,13 @@ impl Medium for FileMedium {
     }
 
     fn remove_log(&self) -> io::Result<()> {
-        match fs::remove_file(self.log()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
+        for number in 0..FILES {
+            match fs::remove_file(self.log(number)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
         }
+        Ok(())
     }
 }
 

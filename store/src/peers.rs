@@ -101,7 +101,7 @@ impl Job<()> {
                 check_text(text, PEER_TEXT_BYTES_MAX)?;
             }
             if before.as_ref() != Some(&after) {
-                tx.tables.peers.insert(&device.0, wire::encode(&after).as_slice())?;
+                tx.tables.peers.insert(&device.0, wire::encode(&after).as_slice());
                 tx.dirty = true;
             }
             Ok(())
@@ -112,7 +112,7 @@ impl Job<()> {
     /// far its logs were taken in. Its trust and its records stay.
     pub fn forget_peer(device: DeviceId) -> Self {
         Self::new(move |tx| {
-            tx.tables.peers.remove(&device.0)?;
+            tx.tables.peers.remove(&device.0);
             tx.tables
                 .addresses
                 .retain_in::<&[u8]>(prefix(&device).as_slice().., |key, _| !key.starts_with(&device.0))?;
@@ -147,7 +147,7 @@ impl Job<()> {
             if before.as_ref() == Some(&after) {
                 return Ok(());
             }
-            tx.tables.addresses.insert(key.as_slice(), wire::encode(&after).as_slice())?;
+            tx.tables.addresses.insert(key.as_slice(), wire::encode(&after).as_slice());
             tx.dirty = true;
             let mut all = addresses(&tx.tables.addresses, Some(device))?;
             if all.len() > ADDRESSES_MAX {
@@ -155,7 +155,7 @@ impl Job<()> {
                 all.retain(|address| !address.typed && address.text != text);
                 all.sort_by_key(|address| (address.last_success, address.last_tried));
                 if let Some(least) = all.first() {
-                    tx.tables.addresses.remove(address_key(&device, &least.text).as_slice())?;
+                    tx.tables.addresses.remove(address_key(&device, &least.text).as_slice());
                 }
             }
             Ok(())
@@ -168,7 +168,7 @@ impl Job<()> {
     /// [`WriteError::NotFound`] if it is not remembered.
     pub fn remove_address(device: DeviceId, text: String) -> Self {
         Self::new(move |tx| {
-            if tx.tables.addresses.remove(address_key(&device, &text).as_slice())?.is_none() {
+            if !tx.tables.addresses.take(address_key(&device, &text).as_slice())? {
                 return Err(Stop::Refused(WriteError::NotFound));
             }
             tx.dirty = true;

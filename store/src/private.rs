@@ -23,7 +23,7 @@ pub struct Private {
 impl Tx<'_> {
     /// Removes a value that stays on this device. Whether there was one.
     pub(crate) fn forget_private(&mut self, domain: DomainId, key: &Key) -> Result<bool, ReadError> {
-        let gone = self.tables.private.remove(place(domain, key.as_str()).as_slice())?.is_some();
+        let gone = self.tables.private.take(place(domain, key.as_str()).as_slice())?;
         self.dirty |= gone;
         Ok(gone)
     }
@@ -43,7 +43,7 @@ impl Job<bool> {
                 return Ok(false);
             }
             let row = [&now.0.to_be_bytes()[..], &value].concat();
-            tx.tables.private.insert(place(domain, key.as_str()).as_slice(), row.as_slice())?;
+            tx.tables.private.insert(place(domain, key.as_str()).as_slice(), row.as_slice());
             tx.dirty = true;
             Ok(true)
         });

@@ -82,7 +82,7 @@ impl Tx<'_> {
         if let Some(device) = self.recall.devices.borrow().get(&number) {
             return Ok(*device);
         }
-        let device = resolve(&self.tables.devices, number)?;
+        let device = resolve((&self.tables.devices, &self.tables.device_numbers), number)?;
         self.recall.devices.borrow_mut().insert(number, device);
         Ok(device)
     }
@@ -120,7 +120,7 @@ impl Tx<'_> {
     ) -> Result<(), ReadError> {
         let (tables, recall) = (&mut self.tables, &mut self.recall);
         let bytes = row.encode(Place { dom, key: hash }, &mut |device| recall.intern(tables, device))?;
-        self.tables.items.insert((dom, tables::number(hash)), bytes.as_slice())?;
+        self.tables.items.insert((dom, tables::number(hash)), bytes.as_slice());
         let key = row.item.key.clone();
         self.recall.note_item(domain, &key, Stands { hash, row: Some(row) });
         Ok(())
@@ -133,7 +133,7 @@ impl Tx<'_> {
         hash: KeyHash,
         key: &Key,
     ) -> Result<(), ReadError> {
-        self.tables.items.remove((dom, tables::number(hash)))?;
+        self.tables.items.remove((dom, tables::number(hash)));
         self.recall.note_item(domain, key, Stands { hash, row: None });
         Ok(())
     }

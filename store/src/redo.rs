@@ -2,41 +2,21 @@
 //! tables as they were before it.
 //!
 //! A change is a number of a table, a key and a value or none, all as the
-//! database stores them. Changes of one transaction follow each other in the
-//! order in which they were made.
-
-use std::cell::RefCell;
+//! database stores them. A transaction notes of each row what it left there.
 
 use crate::bytes::Reader;
 use crate::error::ReadError;
 
-/// Changes that were made, in order.
-#[derive(Debug, Default)]
-pub(crate) struct Redo(RefCell<Vec<u8>>);
-
-impl Redo {
-    /// Adds to what `bytes` holds.
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self(RefCell::new(bytes))
-    }
-
-    /// Notes a row that was written, or removed.
-    pub(crate) fn note(&self, table: u8, key: &[u8], value: Option<&[u8]>) {
-        let mut bytes = self.0.borrow_mut();
-        bytes.push(table);
-        write(&mut bytes, key);
-        match value {
-            Some(value) => {
-                bytes.push(1);
-                write(&mut bytes, value);
-            }
-            None => bytes.push(0),
+/// Notes a row that was written, or removed, behind what `bytes` holds.
+pub(crate) fn note(bytes: &mut Vec<u8>, table: u8, key: &[u8], value: Option<&[u8]>) {
+    bytes.push(table);
+    write(bytes, key);
+    match value {
+        Some(value) => {
+            bytes.push(1);
+            write(bytes, value);
         }
-    }
-
-    /// The changes as bytes, behind those that were there.
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.0.into_inner()
+        None => bytes.push(0),
     }
 }
 
@@ -55,7 +35,7 @@ pub(crate) struct Redone<'a> {
     pub(crate) value: Option<&'a [u8]>,
 }
 
-/// Reads [`Redo::into_bytes`].
+/// Reads what [`note`] wrote.
 pub(crate) fn changes(bytes: &[u8]) -> impl Iterator<Item = Result<Redone<'_>, ReadError>> {
     let mut rest = Some(Reader::new(bytes, "redo"));
     std::iter::from_fn(move || {
@@ -88,11 +68,10 @@ mod tests {
 
     #[test]
     fn changes_come_back_in_order() {
-        let redo = Redo::default();
-        redo.note(3, b"key", Some(b""));
-        redo.note(3, b"key", None);
-        redo.note(27, b"", Some(&[7; 300]));
-        let bytes = redo.into_bytes();
+        let mut bytes = Vec::new();
+        note(&mut bytes, 3, b"key", Some(b""));
+        note(&mut bytes, 3, b"key", None);
+        note(&mut bytes, 27, b"", Some(&[7; 300]));
         let read: Vec<_> = changes(&bytes).map(Result::unwrap).collect();
         let right = [
             Redone { table: 3, key: b"key", value: Some(b"") },

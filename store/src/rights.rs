@@ -162,7 +162,7 @@ impl Job<Rights> {
             };
             if before.as_ref() != Some(&rights) {
                 let row = seal_row(&device.0, rights.encode());
-                tx.tables.rights.insert(&device.0, row.as_slice())?;
+                tx.tables.rights.insert(&device.0, row.as_slice());
                 tx.dirty = true;
             }
             Ok(before.unwrap_or_default())

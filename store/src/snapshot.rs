@@ -13,7 +13,6 @@ use kinsync_protocol::item;
 use kinsync_protocol::record::{Key, Record};
 use kinsync_protocol::snapshot::{Cursor, Epoch, Item, Root, Snapshot};
 use kinsync_protocol::sums::{Range, Summary};
-use redb::ReadTransaction;
 
 use crate::apply::resolve;
 use crate::error::ReadError;
@@ -23,8 +22,8 @@ use crate::tables::{self, Rows, View};
 
 /// One consistent view of the store.
 ///
-/// Keep it for one step of work: the pages that writes replace meanwhile
-/// cannot be used again before it is dropped.
+/// Keep it for one step of work: what writes replace meanwhile takes room, in
+/// memory and in the file, until it is dropped.
 pub struct StoreSnapshot {
     pub(crate) view: View,
     /// The device that owns the store.
@@ -41,13 +40,8 @@ impl fmt::Debug for StoreSnapshot {
 }
 
 impl StoreSnapshot {
-    pub(crate) fn new(
-        transaction: ReadTransaction,
-        device: DeviceId,
-        rules: Arc<RuleSet>,
-        damaged: Arc<AtomicU64>,
-    ) -> Self {
-        Self { view: View::new(transaction), device, devices: RefCell::default(), rules, damaged }
+    pub(crate) fn new(view: View, device: DeviceId, rules: Arc<RuleSet>, damaged: Arc<AtomicU64>) -> Self {
+        Self { view, device, devices: RefCell::default(), rules, damaged }
     }
 
     /// The local number of a domain, if it was ever written to.
@@ -64,7 +58,7 @@ impl StoreSnapshot {
         if let Some(device) = self.devices.borrow().get(&number) {
             return Ok(*device);
         }
-        let device = resolve(&self.view.devices, number)?;
+        let device = resolve((&self.view.devices, &self.view.device_numbers), number)?;
         self.devices.borrow_mut().insert(number, device);
         Ok(device)
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use kinsync_protocol::declaration::Guard;
@@ -13,7 +13,6 @@ use kinsync_protocol::id::{DeviceId, DomainId};
 use kinsync_protocol::record::{Key, Version};
 use kinsync_protocol::snapshot::{Batch, Epoch};
 use kinsync_protocol::stamp::{HybridClock, UnixMillis};
-use redb::ReadableDatabase;
 
 use crate::apply::Memory;
 use crate::ballast::Ballast;
@@ -25,7 +24,7 @@ use crate::open::{self, Core, FileMedium, State};
 use crate::queue::{self, Sender, Unsent};
 use crate::rules::{RuleSet, Rules, Sharing};
 use crate::snapshot::StoreSnapshot;
-use crate::wal::LOG_BYTES_MAX;
+use crate::wal::LOG_BYTES;
 use crate::writer::Writer;
 
 /// Memory for pages of the file. More costs memory on every device; the
@@ -77,7 +76,7 @@ impl Store {
         let ballast = (options.ballast_bytes > 0).then(|| open::beside(path, "ballast"));
         let ballast = Ballast::new(ballast, options.ballast_bytes);
         let medium = Box::new(FileMedium { path: path.to_owned() });
-        let core = Core::new(medium, ballast, options.device, options.cache_bytes, LOG_BYTES_MAX);
+        let core = Core::new(medium, ballast, options.device, options.cache_bytes, LOG_BYTES);
         Self::start(core, options.epoch_seed)
     }
 
@@ -114,13 +113,11 @@ impl Store {
     }
 
     /// Takes a consistent view of the store. Keep it for one step of work
-    /// only: while it lives, replaced pages cannot be used again.
+    /// only: while it lives, what writes replace takes room in memory and in the
+    /// file.
     pub fn snapshot(&self) -> Result<StoreSnapshot, ReadError> {
-        let database = self.core.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or(ReadError::Closed)?;
         let core = &self.core;
-        let damaged = Arc::clone(&core.damaged);
-        Ok(StoreSnapshot::new(database.database.begin_read()?, core.device, core.rules(), damaged))
+        Ok(StoreSnapshot::new(core.view()?, core.device, core.rules(), Arc::clone(&core.damaged)))
     }
 
     /// Reads within a snapshot, behind a fence: damage in the file that makes

@@ -4,185 +4,70 @@
 //! numeric and a domain is one range. `dom` and `dev` are local numbers that
 //! never leave this file; versions are always compared by full device id.
 //!
+//! A table is what the database holds and two memtables over it: `frozen`, which
+//! is on its way there, and `active` above that. A transaction that writes has
+//! its changes on top of all.
+//!
 //! The write-ahead log names tables by their place in the list: a new one goes
 //! to its end.
 
 use std::borrow::Borrow;
-use std::cell::OnceCell;
 use std::ops::{RangeBounds, RangeInclusive};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kinsync_protocol::id::KeyHash;
 use kinsync_protocol::record::Key;
-use redb::{
-    AccessGuard, Key as TableKey, Range, ReadOnlyTable, ReadTransaction, ReadableTable,
-    ReadableTableMetadata, Table, TableDefinition, Value, WriteTransaction,
-};
+use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, Value, WriteTransaction};
 
 use crate::error::ReadError;
-use crate::redo::{Redo, Redone};
+use crate::memtable::{self, Cell, Changes, Memtable, Ordered, Pair, Range, Row, RowKey};
+use crate::redo::{Redone, note};
 
 /// What can be read of a table, in a transaction that writes as in one that
 /// only reads.
-pub(crate) trait Rows<K: TableKey + 'static, V: Value + 'static> {
-    /// The table in the database.
-    type Table: ReadableTable<K, V>;
-
-    /// Opens the table, unless that was done.
-    fn table(&self) -> Result<&Self::Table, ReadError>;
-
+pub(crate) trait Rows<K: Ordered, V: Value + 'static> {
     /// The value under a key.
-    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<AccessGuard<'_, V>>, ReadError> {
-        Ok(self.table()?.get(key)?)
-    }
+    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<Cell<'_, V>>, ReadError>;
 
     /// The rows in a range of keys, from both ends.
-    fn range<'a, R>(&self, range: impl RangeBounds<R> + 'a) -> Result<Range<'_, K, V>, ReadError>
+    fn range<'a, R>(&self, range: impl RangeBounds<R>) -> Result<Range<'_, K, V>, ReadError>
     where
-        R: Borrow<K::SelfType<'a>> + 'a,
-    {
-        Ok(self.table()?.range(range)?)
-    }
+        R: Borrow<K::SelfType<'a>> + 'a;
 
     /// All rows.
-    fn iter(&self) -> Result<Range<'_, K, V>, ReadError> {
-        Ok(self.table()?.iter()?)
-    }
+    fn iter(&self) -> Result<Range<'_, K, V>, ReadError>;
 
     /// The row with the least key.
     #[cfg(test)]
     fn first(&self) -> Result<Option<Pair<'_, K, V>>, ReadError> {
-        Ok(self.table()?.first()?)
+        self.iter()?.next().transpose()
     }
 
     /// The row with the greatest key.
     fn last(&self) -> Result<Option<Pair<'_, K, V>>, ReadError> {
-        Ok(self.table()?.last()?)
+        self.iter()?.next_back().transpose()
     }
 
-    /// How many rows there are.
-    fn len(&self) -> Result<u64, ReadError> {
-        Ok(self.table()?.len()?)
-    }
-}
-
-/// A key and its value.
-type Pair<'a, K, V> = (AccessGuard<'a, K>, AccessGuard<'a, V>);
-
-/// A table of a transaction that writes. It is opened when it is first used,
-/// as a write uses few of them, and notes each change in the redo.
-pub(crate) struct WriteTable<'t, K: TableKey + 'static, V: Value + 'static> {
-    number: u8,
-    definition: TableDefinition<'static, K, V>,
-    transaction: &'t WriteTransaction,
-    redo: &'t Redo,
-    table: OnceCell<Table<'t, K, V>>,
-}
-
-impl<'t, K: TableKey + 'static, V: Value + 'static> Rows<K, V> for WriteTable<'t, K, V> {
-    type Table = Table<'t, K, V>;
-
-    fn table(&self) -> Result<&Table<'t, K, V>, ReadError> {
-        match self.table.get() {
-            Some(table) => Ok(table),
-            None => {
-                let table = self.transaction.open_table(self.definition)?;
-                Ok(self.table.get_or_init(|| table))
-            }
+    /// How many rows there are. Reads them all.
+    fn count(&self) -> Result<u64, ReadError> {
+        let mut count = 0;
+        for row in self.iter()? {
+            row?;
+            count += 1;
         }
+        Ok(count)
     }
 }
 
-impl<'t, K: TableKey + 'static, V: Value + 'static> WriteTable<'t, K, V> {
-    fn table_mut(&mut self) -> Result<&mut Table<'t, K, V>, ReadError> {
-        self.table()?;
-        Ok(self.table.get_mut().expect("it was just opened"))
-    }
-
-    /// Writes a row. The value that stood there.
-    pub(crate) fn insert<'k, 'v>(
-        &mut self,
-        key: impl Borrow<K::SelfType<'k>>,
-        value: impl Borrow<V::SelfType<'v>>,
-    ) -> Result<Option<AccessGuard<'_, V>>, ReadError> {
-        let (key, value) = (key.borrow(), value.borrow());
-        self.redo.note(self.number, K::as_bytes(key).as_ref(), Some(V::as_bytes(value).as_ref()));
-        Ok(self.table_mut()?.insert(key, value)?)
-    }
-
-    /// Removes a row. The value that stood there.
-    pub(crate) fn remove<'k>(
-        &mut self,
-        key: impl Borrow<K::SelfType<'k>>,
-    ) -> Result<Option<AccessGuard<'_, V>>, ReadError> {
-        let key = key.borrow();
-        let number = self.number;
-        let redo = self.redo;
-        let gone = self.table_mut()?.remove(key)?;
-        if gone.is_some() {
-            redo.note(number, K::as_bytes(key).as_ref(), None);
-        }
-        Ok(gone)
-    }
-
-    /// Removes the rows in a range of keys that `keep` does not want.
-    pub(crate) fn retain_in<'a, R>(
-        &mut self,
-        range: impl RangeBounds<R> + 'a,
-        mut keep: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> bool,
-    ) -> Result<(), ReadError>
-    where
-        R: Borrow<K::SelfType<'a>> + 'a,
-    {
-        let (number, redo) = (self.number, self.redo);
-        self.table_mut()?.retain_in(range, |key, value| {
-            let bytes = K::as_bytes(&key).as_ref().to_vec();
-            let kept = keep(key, value);
-            if !kept {
-                redo.note(number, &bytes, None);
-            }
-            kept
-        })?;
-        Ok(())
-    }
-
-    /// Does a noted change again.
-    fn redo(&mut self, change: &Redone<'_>) -> Result<(), ReadError> {
-        let key = K::from_bytes(change.key);
-        match change.value {
-            Some(value) => drop(self.insert(key, V::from_bytes(value))?),
-            None => drop(self.remove(key)?),
-        }
-        Ok(())
-    }
-}
-
-impl<'t, K: TableKey + 'static, const N: usize> WriteTable<'t, K, &'static [u8; N]> {
-    /// Changes the value under a key where it stands. Whether there was one.
-    pub(crate) fn update<'k>(
-        &mut self,
-        key: impl Borrow<K::SelfType<'k>>,
-        change: impl FnOnce(&[u8; N]) -> [u8; N],
-    ) -> Result<bool, ReadError> {
-        let (number, redo) = (self.number, self.redo);
-        let Some(mut row) = self.table_mut()?.get_mut(key.borrow())? else { return Ok(false) };
-        let value = change(row.value());
-        row.insert(&value)?;
-        redo.note(number, K::as_bytes(key.borrow()).as_ref(), Some(&value));
-        Ok(true)
-    }
-}
-
-/// A table of a transaction that only reads, opened when it is first used.
-pub(crate) struct ReadTable<K: TableKey + 'static, V: Value + 'static> {
+/// A table of the database as it was last brought to disk, opened when it is
+/// first used.
+struct BaseTable<K: Ordered, V: Value + 'static> {
     definition: TableDefinition<'static, K, V>,
     transaction: Arc<ReadTransaction>,
-    table: OnceCell<ReadOnlyTable<K, V>>,
+    table: OnceLock<ReadOnlyTable<K, V>>,
 }
 
-impl<K: TableKey + 'static, V: Value + 'static> Rows<K, V> for ReadTable<K, V> {
-    type Table = ReadOnlyTable<K, V>;
-
+impl<K: Ordered, V: Value + 'static> BaseTable<K, V> {
     fn table(&self) -> Result<&ReadOnlyTable<K, V>, ReadError> {
         match self.table.get() {
             Some(table) => Ok(table),
@@ -194,8 +79,152 @@ impl<K: TableKey + 'static, V: Value + 'static> Rows<K, V> for ReadTable<K, V> {
     }
 }
 
-/// Declares the tables once: definitions, the set opened for writing and the
-/// set opened for reading.
+/// A table as it stands.
+pub(crate) struct ReadTable<K: Ordered, V: Value + 'static> {
+    active: Memtable<K>,
+    frozen: Memtable<K>,
+    base: Arc<BaseTable<K, V>>,
+}
+
+impl<K: Ordered, V: Value + 'static> ReadTable<K, V> {
+    /// What the memtables say of a key.
+    fn recent(&self, key: &RowKey<K>) -> Option<&Row> {
+        self.active.get(key).or_else(|| self.frozen.get(key))
+    }
+
+    fn get_row(&self, key: &RowKey<K>) -> Result<Option<Cell<'_, V>>, ReadError> {
+        match self.recent(key) {
+            Some(row) => Ok(row.as_deref().map(Cell::Recent)),
+            None => Ok(self.base.table()?.get(K::from_bytes(key.bytes()))?.map(Cell::Stored)),
+        }
+    }
+}
+
+impl<K: Ordered, V: Value + 'static> Rows<K, V> for ReadTable<K, V> {
+    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<Cell<'_, V>>, ReadError> {
+        self.get_row(&RowKey::new(key))
+    }
+
+    fn range<'a, R>(&self, range: impl RangeBounds<R>) -> Result<Range<'_, K, V>, ReadError>
+    where
+        R: Borrow<K::SelfType<'a>> + 'a,
+    {
+        let Some(bounds) = memtable::bounds(&range) else { return Ok(memtable::nothing()) };
+        let stored = self.base.table()?.range(range)?;
+        let stored = stored.map(|row| {
+            let (key, value) = row?;
+            Ok((Cell::Stored(key), Cell::Stored(value)))
+        });
+        let mut rows: Range<'_, K, V> = Box::new(stored);
+        for memtable in [&self.frozen, &self.active] {
+            rows = memtable.over(&bounds, rows);
+        }
+        Ok(rows)
+    }
+
+    fn iter(&self) -> Result<Range<'_, K, V>, ReadError> {
+        self.range::<K::SelfType<'_>>(..)
+    }
+}
+
+/// A table of a transaction that writes.
+pub(crate) struct WriteTable<'t, K: Ordered, V: Value + 'static> {
+    below: &'t ReadTable<K, V>,
+    changes: Changes<K>,
+}
+
+impl<K: Ordered, V: Value + 'static> Rows<K, V> for WriteTable<'_, K, V> {
+    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<Cell<'_, V>>, ReadError> {
+        self.get_row(&RowKey::new(key))
+    }
+
+    fn range<'a, R>(&self, range: impl RangeBounds<R>) -> Result<Range<'_, K, V>, ReadError>
+    where
+        R: Borrow<K::SelfType<'a>> + 'a,
+    {
+        let Some(bounds) = memtable::bounds(&range) else { return Ok(memtable::nothing()) };
+        let rows = self.below.range(range)?;
+        Ok(if self.changes.is_empty() { rows } else { memtable::over(self.changes.range(bounds), rows) })
+    }
+
+    fn iter(&self) -> Result<Range<'_, K, V>, ReadError> {
+        self.range::<K::SelfType<'_>>(..)
+    }
+}
+
+impl<K: Ordered, V: Value + 'static> WriteTable<'_, K, V> {
+    fn get_row(&self, key: &RowKey<K>) -> Result<Option<Cell<'_, V>>, ReadError> {
+        match self.changes.get(key) {
+            Some(row) => Ok(row.as_deref().map(Cell::Recent)),
+            None => self.below.get_row(key),
+        }
+    }
+
+    /// Writes a row.
+    pub(crate) fn insert<'k, 'v>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        value: impl Borrow<V::SelfType<'v>>,
+    ) {
+        self.changes.insert(RowKey::new(key), Some(V::as_bytes(value.borrow()).as_ref().into()));
+    }
+
+    /// Removes a row, if it is there.
+    pub(crate) fn remove<'k>(&mut self, key: impl Borrow<K::SelfType<'k>>) {
+        self.changes.insert(RowKey::new(key), None);
+    }
+
+    /// Removes a row. Whether it was there.
+    pub(crate) fn take<'k>(&mut self, key: impl Borrow<K::SelfType<'k>>) -> Result<bool, ReadError> {
+        let key = RowKey::new(key);
+        let stood = self.get_row(&key)?.is_some();
+        if stood {
+            self.changes.insert(key, None);
+        }
+        Ok(stood)
+    }
+
+    /// Removes the rows in a range of keys that `keep` does not want.
+    pub(crate) fn retain_in<'a, R>(
+        &mut self,
+        range: impl RangeBounds<R>,
+        mut keep: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> bool,
+    ) -> Result<(), ReadError>
+    where
+        R: Borrow<K::SelfType<'a>> + 'a,
+    {
+        let mut gone = Vec::new();
+        for row in self.range(range)? {
+            let (key, value) = row?;
+            if !keep(key.value(), value.value()) {
+                gone.push(RowKey::new(key.value()));
+            }
+        }
+        self.changes.extend(gone.into_iter().map(|key| (key, None)));
+        Ok(())
+    }
+}
+
+impl<K: Ordered, const N: usize> WriteTable<'_, K, &'static [u8; N]> {
+    /// Writes what `change` makes of the value under a key, or of none. `None`
+    /// removes the row.
+    pub(crate) fn update<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        change: impl FnOnce(Option<&[u8; N]>) -> Option<[u8; N]>,
+    ) -> Result<(), ReadError> {
+        let key = RowKey::new(key);
+        let value = {
+            let row = self.get_row(&key)?;
+            change(row.as_ref().map(Cell::value))
+        };
+        self.changes.insert(key, value.map(|value| value.as_slice().into()));
+        Ok(())
+    }
+}
+
+/// Declares the tables once: definitions, what lies over them in memory, and the
+/// sets that transactions use.
 macro_rules! tables {
     ($($(#[$doc:meta])* $field:ident, $constant:ident: $key:ty => $value:ty;)*) => {
         $($(#[$doc])* pub(crate) const $constant: TableDefinition<'static, $key, $value> =
@@ -205,58 +234,118 @@ macro_rules! tables {
         #[allow(non_camel_case_types, reason = "named like the tables")]
         enum Number { $($field,)* }
 
-        /// All tables of one write transaction.
-        pub(crate) struct Tables<'t> {
-            $($(#[$doc])* pub(crate) $field: WriteTable<'t, $key, $value>,)*
+        /// Creates the tables that do not exist.
+        pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), ReadError> {
+            $(transaction.open_table($constant)?;)*
+            Ok(())
         }
 
-        impl<'t> Tables<'t> {
-            /// The tables within a transaction. What changes is noted in `redo`.
-            pub(crate) fn new(transaction: &'t WriteTransaction, redo: &'t Redo) -> Self {
-                Self { $($field: WriteTable {
-                    number: Number::$field as u8,
-                    definition: $constant,
-                    transaction,
-                    redo,
-                    table: OnceCell::new(),
-                },)* }
-            }
+        /// All tables of the database as one transaction sees them.
+        pub(crate) struct Base { $($field: Arc<BaseTable<$key, $value>>,)* }
 
-            /// Creates the tables that do not exist.
-            pub(crate) fn create(&self) -> Result<(), ReadError> {
-                $(self.$field.table()?;)*
-                Ok(())
-            }
-
-            /// Does a noted change again.
-            pub(crate) fn redo(&mut self, change: &Redone<'_>) -> Result<(), ReadError> {
-                $(if change.table == Number::$field as u8 {
-                    return self.$field.redo(change);
-                })*
-                Err(ReadError::damaged("a change of an unknown table"))
-            }
-        }
-
-        /// All tables of one read transaction.
-        pub(crate) struct View {
-            $($(#[$doc])* pub(crate) $field: ReadTable<$key, $value>,)*
-        }
-
-        impl View {
-            /// The tables within a transaction.
+        impl Base {
             pub(crate) fn new(transaction: ReadTransaction) -> Self {
                 let transaction = Arc::new(transaction);
-                Self { $($field: ReadTable {
+                Self { $($field: Arc::new(BaseTable {
                     definition: $constant,
                     transaction: Arc::clone(&transaction),
-                    table: OnceCell::new(),
-                },)* }
+                    table: OnceLock::new(),
+                }),)* }
             }
 
             /// Opens all tables. A missing one means that the file is damaged.
             pub(crate) fn check(&self) -> Result<(), ReadError> {
                 $(self.$field.table()?;)*
                 Ok(())
+            }
+        }
+
+        /// What lies over all tables.
+        #[derive(Clone, Default)]
+        pub(crate) struct Memtables { $($field: Memtable<$key>,)* }
+
+        impl Memtables {
+            pub(crate) fn is_empty(&self) -> bool {
+                true $(&& self.$field.is_empty())*
+            }
+
+            /// Takes in what a transaction has changed.
+            pub(crate) fn publish(&mut self, changes: TableChanges) {
+                $(self.$field.publish(changes.$field);)*
+            }
+
+            /// Takes in what lies over it.
+            pub(crate) fn absorb(&mut self, upper: &Self) {
+                $(self.$field.absorb(&upper.$field);)*
+            }
+
+            /// Writes everything into the tables.
+            pub(crate) fn write(&self, transaction: &WriteTransaction) -> Result<(), ReadError> {
+                $(if !self.$field.is_empty() {
+                    let mut table = transaction.open_table($constant)?;
+                    for (key, row) in self.$field.rows() {
+                        let key = <$key>::from_bytes(key.bytes());
+                        match row {
+                            Some(value) => drop(table.insert(key, <$value>::from_bytes(&value))?),
+                            None => drop(table.remove(key)?),
+                        }
+                    }
+                })*
+                Ok(())
+            }
+        }
+
+        /// What a transaction has changed of all tables.
+        #[derive(Default)]
+        pub(crate) struct TableChanges { $($field: Changes<$key>,)* }
+
+        impl TableChanges {
+            /// Does a noted change again.
+            pub(crate) fn redo(&mut self, change: &Redone<'_>) -> Result<(), ReadError> {
+                $(if change.table == Number::$field as u8 {
+                    self.$field.insert(RowKey::from_bytes(change.key), change.value.map(Arc::from));
+                    return Ok(());
+                })*
+                Err(ReadError::damaged("a change of an unknown table"))
+            }
+
+            /// Notes the changes behind what `bytes` holds.
+            pub(crate) fn note(&self, bytes: &mut Vec<u8>) {
+                $(for (key, row) in &self.$field {
+                    note(bytes, Number::$field as u8, key.bytes(), row.as_deref());
+                })*
+            }
+        }
+
+        /// All tables of one transaction that writes.
+        pub(crate) struct Tables<'t> {
+            $($(#[$doc])* pub(crate) $field: WriteTable<'t, $key, $value>,)*
+        }
+
+        impl<'t> Tables<'t> {
+            /// The tables over what stands.
+            pub(crate) fn new(below: &'t View) -> Self {
+                Self { $($field: WriteTable { below: &below.$field, changes: Changes::new() },)* }
+            }
+
+            /// What was changed.
+            pub(crate) fn into_changes(self) -> TableChanges {
+                TableChanges { $($field: self.$field.changes,)* }
+            }
+        }
+
+        /// All tables as they stood at one moment.
+        pub(crate) struct View {
+            $($(#[$doc])* pub(crate) $field: ReadTable<$key, $value>,)*
+        }
+
+        impl View {
+            pub(crate) fn new(active: &Memtables, frozen: &Memtables, base: &Base) -> Self {
+                Self { $($field: ReadTable {
+                    active: active.$field.clone(),
+                    frozen: frozen.$field.clone(),
+                    base: Arc::clone(&base.$field),
+                },)* }
             }
         }
     };

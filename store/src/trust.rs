@@ -86,11 +86,11 @@ impl<T: Send + 'static, E: Send + 'static> Job<Result<(Changes, T), E>> {
             let outcome = change(&mut read(&tx.tables.trust, tx.memory.device)?);
             let Ok((changes, _)) = &outcome else { return Ok(outcome) };
             for (device, row) in &changes.rows {
-                tx.tables.trust.insert(&device.0, encode(*device, row).as_slice())?;
+                tx.tables.trust.insert(&device.0, encode(*device, row).as_slice());
             }
             for statement in &changes.log {
                 let number = tx.tables.trust_log.last()?.map_or(0, |(number, _)| number.value() + 1);
-                tx.tables.trust_log.insert(number, statement.encode().as_slice())?;
+                tx.tables.trust_log.insert(number, statement.encode().as_slice());
             }
             tx.trust_changed |= !changes.rows.is_empty();
             tx.dirty |= tx.trust_changed || !changes.log.is_empty();
@@ -116,12 +116,12 @@ impl Job<()> {
                 return Ok(());
             };
             for device in before.rows().keys().filter(|device| !dead(device)) {
-                tx.tables.trust.remove(&device.0)?;
+                tx.tables.trust.remove(&device.0);
             }
             for (device, row) in &changes.rows {
-                tx.tables.trust.insert(&device.0, encode(*device, row).as_slice())?;
+                tx.tables.trust.insert(&device.0, encode(*device, row).as_slice());
             }
-            migrate::note_owner(&mut tx.tables, to)?;
+            migrate::note_owner(&mut tx.tables, to);
             tx.memory.device = to;
             tx.memory.once.clear();
             (tx.dirty, tx.trust_changed) = (true, true);

@@ -69,7 +69,7 @@ impl Tx<'_> {
             Some(after) => Bound::Excluded((dom, tables::number(after))),
             None => Bound::Included((dom, 0)),
         };
-        let (mut received, devices) = (Vec::new(), &self.tables.devices);
+        let (mut received, devices) = (Vec::new(), (&self.tables.devices, &self.tables.device_numbers));
         let rows = self.tables.items.range((start, Bound::Included((dom, u128::MAX))))?;
         for (count, row) in rows.enumerate() {
             let (place, row) = row?;

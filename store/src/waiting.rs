@@ -108,11 +108,12 @@ impl Tx<'_> {
         match why {
             Some(why) => {
                 let row = wire::encode(&why);
-                let marked = self.tables.waiting.insert(place, row.as_slice())?.is_some();
+                let marked = self.tables.waiting.get(place)?.is_some();
+                self.tables.waiting.insert(place, row.as_slice());
                 self.domain(domain)?.row.waiting += u64::from(!marked);
             }
             None if some => {
-                let marked = self.tables.waiting.remove(place)?.is_some();
+                let marked = self.tables.waiting.take(place)?;
                 let row = &mut self.domain(domain)?.row;
                 row.waiting = row.waiting.saturating_sub(u64::from(marked));
             }
@@ -143,7 +144,7 @@ impl Tx<'_> {
             Some(after) => Bound::Excluded((dom, tables::number(after))),
             None => Bound::Included((dom, 0)),
         };
-        let (mut page, devices) = (Vec::new(), &self.tables.devices);
+        let (mut page, devices) = (Vec::new(), (&self.tables.devices, &self.tables.device_numbers));
         let rows = self.tables.items.range((start, Bound::Included((dom, u128::MAX))))?;
         for row in rows.take(RECHECK_ROWS) {
             let (place, row) = row?;

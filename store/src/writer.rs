@@ -5,26 +5,22 @@
 //! company, so a lone write is not slowed down.
 //!
 //! What a group changes goes to the write-ahead log first; once that is on
-//! disk the transaction becomes visible and the jobs are answered. The tables
-//! themselves go to disk when the log is full, after some quiet, and at the
-//! end.
+//! disk it becomes visible and the jobs are answered. The tables follow when
+//! the log is full, after some quiet, and at the end: see [`crate::checkpoint`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use redb::Durability;
-
 use crate::apply::{Memory, Tx};
+use crate::checkpoint::Checkpoint;
 use crate::commit::Commit;
 use crate::disk::Access;
 use crate::error::{ReadError, WriteError, is_full};
 use crate::job::Queued;
-use crate::migrate;
 use crate::open::{Core, State, panic_text};
 use crate::queue::Receiver;
-use crate::redo::Redo;
 use crate::tables::Tables;
 use crate::wal::{Generation, Wal, next_generation};
 
@@ -32,7 +28,7 @@ use crate::wal::{Generation, Wal, next_generation};
 const GROUP_JOBS_MAX: usize = 256;
 
 /// Bytes of values in one commit. One job may exceed it. More is no faster, and
-/// a commit holds the pages that it touches in memory.
+/// others wait longer.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of the log that may wait for the disk during a first copy.
@@ -50,23 +46,24 @@ pub(crate) struct Writer {
     queue: Receiver,
     memory: Memory,
     wal: Wal,
-    /// The last generation of the log that was named.
+    /// The last generation of the log that a run began with.
     generation: Generation,
+    /// The one that is under way.
+    checkpoint: Option<Checkpoint>,
 }
 
 /// What a transaction did.
-enum Done {
-    /// It is committed.
-    Committed { memory: Memory, commit: Commit },
-    /// There was nothing to commit.
-    Unchanged { memory: Memory },
+struct Done {
+    memory: Memory,
+    /// `None` if there was nothing to commit.
+    commit: Option<Commit>,
 }
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, queue: Receiver, memory: Memory) -> Self {
         let generation = next_generation(memory.epoch);
         let wal = Wal::new(core.log_bytes);
-        Self { core, queue, memory, wal, generation }
+        Self { core, queue, memory, wal, generation, checkpoint: None }
     }
 
     /// Works until every sender is gone.
@@ -76,48 +73,53 @@ impl Writer {
                 None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(quiet) => self.queue.recv_timeout(quiet),
             };
-            let first = match first {
-                Ok(job) => job,
-                Err(RecvTimeoutError::Timeout) if self.wal.unsynced() > 0 => {
-                    self.sync();
-                    continue;
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.commit(Vec::new());
-                    continue;
-                }
+            match first {
+                Ok(job) => self.commit(vec![job]),
+                Err(RecvTimeoutError::Timeout) => self.rest(),
                 Err(RecvTimeoutError::Disconnected) => {
                     self.close();
                     return;
                 }
-            };
-            self.commit(vec![first]);
+            }
         }
     }
 
-    /// How long nobody may write before something is brought to disk.
+    /// How long nobody may write before there is something to do for the disk.
     fn quiet(&self) -> Option<Duration> {
-        match (self.wal.unsynced() > 0, self.wal.is_empty()) {
-            (true, _) => Some(SETTLE),
-            (false, false) => Some(FOLLOW),
-            (false, true) => None,
+        match self.core.state() {
+            State::Writing if self.wal.unsynced() > 0 => Some(SETTLE),
+            State::Writing if !self.core.is_in_tables() => Some(FOLLOW),
+            State::Writing | State::DiskFull | State::Poisoned { .. } => None,
         }
     }
 
-    /// Brings to disk what the log holds.
-    fn sync(&mut self) {
-        if let Err(error) = self.wal.sync() {
-            self.poison(error.to_string());
-        }
+    /// Brings to disk what is not there yet: first the log, then the tables.
+    fn rest(&mut self) {
+        // Nobody waits for an answer; the state tells what failed.
+        let _ = self.fenced(|writer| {
+            if writer.wal.unsynced() > 0 {
+                return writer.sync();
+            }
+            match &writer.checkpoint {
+                Some(running) if !running.is_finished() => Ok(()),
+                Some(_) => writer.finish_checkpoint(),
+                None if writer.wal.has_begun() => writer.begin_checkpoint(),
+                None => writer.make_room(),
+            }
+        });
     }
 
     /// Brings the tables to disk: whoever copies the file then has everything.
     fn close(&mut self) {
-        if !self.wal.is_empty() {
-            self.commit(Vec::new());
+        if !self.core.is_in_tables() && self.ready().is_ok() {
+            let _ = self.fenced(|writer| {
+                writer.make_room()?;
+                writer.begin_checkpoint()?;
+                writer.finish_checkpoint()
+            });
         }
-        // What is not in the tables yet is done again at the next start.
-        if self.wal.is_empty()
+        // What is not in the tables yet is read from the log at the next start.
+        if self.core.is_in_tables()
             && self.core.state() == State::Writing
             && let Err(error) = self.core.medium.remove_log()
         {
@@ -125,23 +127,25 @@ impl Writer {
         }
     }
 
+    /// Does something after which writing may be over, and says why.
+    fn fenced<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, ReadError>) -> Result<T, WriteError> {
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(failure)) => Err(self.failed(&failure)),
+            Err(panic) => Err(self.poison(panic_text(&*panic))),
+        }
+    }
+
     /// Does a job, and others that come meanwhile, in one transaction and answers
-    /// them. Without a job it brings the tables to disk.
+    /// them.
     fn commit(&mut self, mut group: Vec<Box<dyn Queued>>) {
-        let failed = match self.ready() {
-            Err(refused) => Some(refused),
-            Ok(()) => {
-                let done = catch_unwind(AssertUnwindSafe(|| self.transact(&mut group)));
-                match done {
-                    Ok(Ok(done)) => {
-                        self.committed(done);
-                        None
-                    }
-                    Ok(Err(failure)) => Some(self.failed(&failure)),
-                    Err(panic) => Some(self.poison(panic_text(&*panic))),
-                }
-            }
-        };
+        let done = self.ready().and_then(|()| {
+            self.fenced(|writer| {
+                writer.make_room()?;
+                writer.transact(&mut group)
+            })
+        });
+        let failed = done.map(|done| self.committed(done)).err();
         for job in group {
             if failed.is_some() || job.is_done() {
                 job.finish(failed.clone());
@@ -161,24 +165,67 @@ impl Writer {
                 if self.core.ballast.build().is_err() {
                     return Err(WriteError::DiskFull);
                 }
-                if self.core.access() == Some(Access::Write) {
-                    self.core.set_state(State::Writing);
-                    return Ok(());
+                if self.core.access() != Some(Access::Write) {
+                    self.reopen(Access::Write)?;
                 }
-                self.reopen(Access::Write)
+                self.core.set_state(State::Writing);
+                Ok(())
             }
         }
     }
 
+    /// Sees to it that the log takes an entry.
+    fn make_room(&mut self) -> Result<(), ReadError> {
+        if self.checkpoint.as_ref().is_some_and(Checkpoint::is_finished) {
+            self.finish_checkpoint()?;
+        }
+        if !self.wal.has_begun() {
+            self.finish_checkpoint()?;
+            self.generation = next_generation(self.generation);
+            self.checkpoint = Some(self.checkpoint_naming(self.generation)?);
+            self.finish_checkpoint()?;
+            self.wal.begin(self.generation);
+        } else if self.wal.is_full() {
+            self.begin_checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Begins one, after the one that is under way, while the log goes on.
+    fn begin_checkpoint(&mut self) -> Result<(), ReadError> {
+        self.finish_checkpoint()?;
+        let generation = self.wal.turn().map_err(redb::StorageError::Io)?;
+        self.checkpoint = Some(self.checkpoint_naming(generation)?);
+        Ok(())
+    }
+
+    fn checkpoint_naming(&self, generation: Generation) -> Result<Checkpoint, ReadError> {
+        Ok(Checkpoint::begin(&self.core, generation).map_err(redb::StorageError::Io)?)
+    }
+
+    /// Waits for the end of the one that is under way.
+    fn finish_checkpoint(&mut self) -> Result<(), ReadError> {
+        let Some(checkpoint) = self.checkpoint.take() else { return Ok(()) };
+        match checkpoint.wait() {
+            Ok(()) => Ok(()),
+            Err(failure) if failure.is_full() => {
+                // The failed commit left the database unusable. Without room it
+                // can be opened only for reading. What it should hold stays in
+                // memory and in the log.
+                self.core.ballast.give_up();
+                self.core.set_state(State::DiskFull);
+                // A failure here poisons; the caller reports it.
+                let _ = self.reopen(Access::ReadOnly);
+                Err(failure)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
     fn transact(&mut self, group: &mut Vec<Box<dyn Queued>>) -> Result<Done, ReadError> {
-        let core = Arc::clone(&self.core);
-        let database = core.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or(ReadError::Closed)?;
-        let mut transaction = database.database.begin_write()?;
-        let redo = Redo::new(self.wal.entry());
+        let view = self.core.view()?;
         let awaited = || self.queue.is_awaited();
-        let tables = Tables::new(&transaction, &redo);
-        let mut tx = Tx::new(tables, self.memory.clone(), self.core.rules(), &awaited);
+        let mut tx = Tx::new(Tables::new(&view), self.memory.clone(), self.core.rules(), &awaited);
         let (mut at, mut bytes) = (0, 0);
         while let Some(job) = group.get_mut(at) {
             job.run(&mut tx)?;
@@ -189,74 +236,68 @@ impl Writer {
             }
         }
         let dirty = tx.dirty;
-        let (memory, commit) = tx.finish(self.memory.clock)?;
-        if !dirty && !group.is_empty() {
-            transaction.abort()?;
-            return Ok(Done::Unchanged { memory });
+        let (memory, commit, changes) = tx.finish(self.memory.clock)?;
+        if !dirty {
+            return Ok(Done { memory, commit: None });
         }
-        let entry = redo.into_bytes();
+        let mut entry = self.wal.entry();
+        changes.note(&mut entry);
         let lazy = group.iter().all(|job| job.is_bulk());
-        if !group.is_empty() && self.log(entry, lazy)? {
-            transaction.set_durability(Durability::None)?;
-            transaction.commit()?;
-        } else {
-            self.generation = next_generation(self.generation);
-            migrate::note_generation(&transaction, self.generation)?;
-            // Reopening after a crash takes milliseconds instead of a walk
-            // through the file, if the last commit on disk was made like this.
-            transaction.set_quick_repair(true);
-            transaction.commit()?;
-            self.wal.begin(self.generation);
-        }
-        Ok(Done::Committed { memory, commit })
+        self.log(&mut entry, lazy)?;
+        self.wal.recycle(entry);
+        // Rows that nobody else reads are merged without a copy.
+        drop(view);
+        self.core.publish(changes);
+        Ok(Done { memory, commit: Some(commit) })
     }
 
-    /// Brings an entry to disk by the log, or into it if it is `lazy`. Not if
-    /// there is no room for it.
-    fn log(&mut self, entry: Vec<u8>, lazy: bool) -> Result<bool, ReadError> {
-        if !self.wal.takes(&entry) {
-            return Ok(false);
+    /// Brings an entry to disk by the log, or into it if it is `lazy`.
+    fn log(&mut self, entry: &mut [u8], lazy: bool) -> Result<(), ReadError> {
+        let medium = &*self.core.medium;
+        let logged = match self.wal.append(medium, entry) {
+            Err(error) if is_full(&error) && self.core.ballast.give_up() => self.wal.append(medium, entry),
+            logged => logged,
+        };
+        logged.map_err(redb::StorageError::Io)?;
+        if lazy && self.wal.unsynced() <= BULK_BYTES_MAX {
+            return Ok(());
         }
-        let logged = self.wal.append(&*self.core.medium, entry).and_then(|()| {
-            let waits = lazy && self.wal.unsynced() <= BULK_BYTES_MAX;
-            if waits { Ok(()) } else { self.wal.sync() }
-        });
-        match logged {
-            Ok(()) => Ok(true),
-            // The commit of the tables knows what to do then.
-            Err(error) if is_full(&error) => Ok(false),
-            Err(error) => Err(redb::StorageError::Io(error).into()),
+        self.sync()
+    }
+
+    /// Waits until the log is on disk.
+    fn sync(&mut self) -> Result<(), ReadError> {
+        let synced = self.wal.sync();
+        if synced.is_err() {
+            // What of it is on disk is not known any more.
+            self.wal.end();
         }
+        Ok(synced.map_err(redb::StorageError::Io)?)
     }
 
     fn committed(&mut self, done: Done) {
-        match done {
-            Done::Unchanged { memory } => self.memory = memory,
-            Done::Committed { memory, commit } => {
-                self.memory = memory;
-                if self.core.ballast.is_given_up() {
-                    tracing::warn!("the disk is full: writing stops until there is room");
-                    self.core.set_state(State::DiskFull);
-                }
-                self.core.tell(&commit);
+        self.memory = done.memory;
+        if let Some(commit) = done.commit {
+            if self.core.ballast.is_given_up() {
+                tracing::warn!("the disk is full: writing stops until there is room");
+                self.core.set_state(State::DiskFull);
             }
+            self.core.tell(&commit);
         }
     }
 
-    /// What a transaction that failed means for this and all further writes.
+    /// What a failure means for this and all further writes.
     fn failed(&mut self, failure: &ReadError) -> WriteError {
         match failure {
-            _ if failure.is_full() => {
-                tracing::warn!("the disk is full: writing stops until there is room");
-                self.core.ballast.give_up();
-                self.core.set_state(State::DiskFull);
-                // The failed commit left the database unusable. Without room
-                // it can be opened only for reading.
-                match self.reopen(Access::ReadOnly) {
-                    Ok(()) => WriteError::DiskFull,
-                    Err(error) => error,
+            _ if failure.is_full() => match self.core.state() {
+                State::Poisoned { reason } => WriteError::Poisoned { reason },
+                State::Writing | State::DiskFull => {
+                    tracing::warn!("the disk is full: writing stops until there is room");
+                    self.core.ballast.give_up();
+                    self.core.set_state(State::DiskFull);
+                    WriteError::DiskFull
                 }
-            }
+            },
             // The row was unreadable before anything was written.
             ReadError::Damaged { what } => {
                 tracing::error!(%what, "a write met damage");
@@ -268,7 +309,7 @@ impl Writer {
     }
 
     fn poison(&mut self, reason: String) -> WriteError {
-        tracing::error!(%reason, "writing stops after a failed commit");
+        tracing::error!(%reason, "writing stops after a failure");
         self.core.set_state(State::Poisoned { reason: reason.clone() });
         self.wal.end();
         if let Err(error) = self.core.reopen(Access::ReadOnly) {
@@ -277,27 +318,13 @@ impl Writer {
         WriteError::Poisoned { reason }
     }
 
-    /// Opens the file again. What was committed without being on disk may be
-    /// gone, and others may have seen it: the log goes on under a new epoch.
+    /// Opens the file again, when how the tables and the log stand to each other
+    /// is not known.
     fn reopen(&mut self, access: Access) -> Result<(), WriteError> {
-        self.memory.epoch = next_epoch(self.memory.epoch);
         self.wal.end();
         match self.core.reopen(access) {
-            Ok(clock) => {
-                self.memory.clock.last = self.memory.clock.last.max(clock);
-                self.core.set_state(match access {
-                    Access::Write => State::Writing,
-                    Access::ReadOnly => State::DiskFull,
-                });
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(error) => Err(self.poison(error.to_string())),
         }
     }
-}
-
-/// An epoch that follows from another, as unlikely to be met elsewhere.
-fn next_epoch(epoch: u64) -> u64 {
-    let mixed = epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0xd1b5_4a32_d192_ed03);
-    (mixed ^ (mixed >> 29)).max(1)
 }

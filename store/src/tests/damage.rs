@@ -164,7 +164,7 @@ fn a_newer_store_is_refused_unchanged() {
     transaction.commit().unwrap();
     drop(database);
     let refused = Store::open(&path, options(PHONE));
-    assert_matches!(refused, Err(OpenError::Newer { found: 4, known: 3 }));
+    assert_matches!(refused, Err(OpenError::Newer { found: 5, known: 4 }));
 }
 
 /// Where the folder cannot be written, opening says so.

@@ -11,7 +11,7 @@ use super::world::*;
 use crate::Store;
 use crate::ballast::Ballast;
 use crate::open::{Core, Medium, create_on};
-use crate::wal::LOG_BYTES_MAX;
+use crate::wal::{FILES, LOG_BYTES};
 
 const SECTOR: usize = 512;
 
@@ -61,11 +61,11 @@ impl File {
 #[derive(Debug, Default)]
 pub(crate) struct Platter {
     tables: File,
-    log: Option<File>,
+    logs: [Option<File>; FILES],
     /// Operations until the power goes.
     pub(crate) power: Option<u64>,
-    /// The next operation fails, and no other.
-    pub(crate) fails_once: bool,
+    /// Operations until one fails, and no other.
+    pub(crate) fails: Option<u64>,
     /// The largest file of tables there is room for; there is none for a log
     /// that grows then.
     pub(crate) room: Option<usize>,
@@ -73,8 +73,9 @@ pub(crate) struct Platter {
 
 impl Platter {
     fn spend(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.fails_once) {
-            return Err(io::Error::other("it failed"));
+        match self.fails.take() {
+            Some(0) => return Err(io::Error::other("it failed")),
+            left => self.fails = left.map(|left| left - 1),
         }
         match &mut self.power {
             Some(0) => return Err(io::Error::other("no power")),
@@ -88,7 +89,7 @@ impl Platter {
     pub(crate) fn recover(&mut self, random: &mut fastrand::Rng) {
         (self.power, self.room) = (None, None);
         self.tables.recover(random);
-        if let Some(log) = &mut self.log {
+        for log in self.logs.iter_mut().flatten() {
             log.recover(random);
         }
     }
@@ -100,13 +101,13 @@ pub(crate) struct Disk(pub(crate) Arc<Mutex<Platter>>, DeviceId);
 
 impl Disk {
     /// One of its files.
-    fn backend(&self, is_log: bool) -> Backend {
-        Backend { platter: Arc::clone(&self.0), is_log }
+    fn backend(&self, log: Option<usize>) -> Backend {
+        Backend { platter: Arc::clone(&self.0), log }
     }
 
     /// How long the tables are.
     pub(crate) fn len(&self) -> io::Result<u64> {
-        self.backend(false).len()
+        self.backend(None).len()
     }
 
     /// What a copy of the closed store holds.
@@ -122,7 +123,7 @@ impl Disk {
 
     /// Whether there is a log.
     pub(crate) fn has_log(&self) -> bool {
-        self.0.lock().unwrap().log.is_some()
+        self.0.lock().unwrap().logs.iter().any(Option::is_some)
     }
 }
 
@@ -130,13 +131,17 @@ impl Disk {
 #[derive(Debug)]
 struct Backend {
     platter: Arc<Mutex<Platter>>,
-    is_log: bool,
+    /// Which file of the log, if not the tables.
+    log: Option<usize>,
 }
 
 impl Backend {
     fn with<T>(&self, work: impl FnOnce(&mut File) -> T) -> T {
         let mut platter = self.platter.lock().unwrap();
-        work(if self.is_log { platter.log.get_or_insert_default() } else { &mut platter.tables })
+        work(match self.log {
+            Some(number) => platter.logs[number].get_or_insert_default(),
+            None => &mut platter.tables,
+        })
     }
 
     fn spend(&self) -> io::Result<()> {
@@ -162,7 +167,7 @@ impl StorageBackend for Backend {
         self.spend()?;
         let len = usize::try_from(len).unwrap();
         let room = self.platter.lock().unwrap().room;
-        let is_log = self.is_log;
+        let is_log = self.log.is_some();
         self.with(|file| {
             if len > file.image.len() && room.is_some_and(|room| is_log || len > room) {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -197,7 +202,7 @@ impl Medium for Disk {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
         match self.0.lock().unwrap().power {
             Some(0) => Err(io::Error::other("no power")),
-            _ => Ok(Box::new(self.backend(false))),
+            _ => Ok(Box::new(self.backend(None))),
         }
     }
 
@@ -205,28 +210,28 @@ impl Medium for Disk {
         self.len()
     }
 
-    fn open_log(&self, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>> {
+    fn open_log(&self, number: usize, create: bool) -> io::Result<Option<Box<dyn StorageBackend>>> {
         let mut platter = self.0.lock().unwrap();
         if create {
             platter.spend()?;
-            platter.log.get_or_insert_default();
+            platter.logs[number].get_or_insert_default();
         }
-        let there = platter.log.is_some();
+        let there = platter.logs[number].is_some();
         drop(platter);
-        Ok(there.then(|| Box::new(self.backend(true)) as Box<dyn StorageBackend>))
+        Ok(there.then(|| Box::new(self.backend(Some(number))) as Box<dyn StorageBackend>))
     }
 
     fn remove_log(&self) -> io::Result<()> {
         let mut platter = self.0.lock().unwrap();
         platter.spend()?;
-        platter.log = None;
+        platter.logs = Default::default();
         Ok(())
     }
 }
 
 /// Starts the store on a disk, as its owner.
 pub(crate) fn start(disk: &Disk) -> Store {
-    start_with(disk, LOG_BYTES_MAX)
+    start_with(disk, LOG_BYTES)
 }
 
 /// The same with another limit for the write-ahead log.
@@ -238,7 +243,7 @@ pub(crate) fn start_with(disk: &Disk, log_bytes: u64) -> Store {
 /// A disk with a store of `device` that trusts the others.
 pub(crate) fn created(device: DeviceId) -> Disk {
     let disk = Disk(Arc::default(), device);
-    create_on(disk.backend(false), device).unwrap();
+    create_on(disk.backend(None), device).unwrap();
     let store = start(&disk);
     [PHONE, LAPTOP, DESKTOP].into_iter().filter(|peer| *peer != device).for_each(|peer| trust(&store, peer));
     drop(store);
