@@ -24,14 +24,13 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Freezes what lies in memory, and begins to write it. Afterwards the tables
-    /// name this generation of the log.
-    pub(crate) fn begin(core: &Arc<Core>, generation: Generation) -> io::Result<Self> {
-        let frozen = core.freeze();
+    /// Begins to write rows, what is frozen among them. Afterwards the tables name
+    /// this generation of the log.
+    pub(crate) fn begin(core: &Arc<Core>, rows: Memtables, generation: Generation) -> io::Result<Self> {
         let core = Arc::clone(core);
         let thread = thread::Builder::new()
             .name("kinsync-tables".into())
-            .spawn(move || write(&core, frozen, generation))?;
+            .spawn(move || write(&core, rows, generation))?;
         Ok(Self { thread })
     }
 
@@ -45,11 +44,11 @@ impl Checkpoint {
     }
 }
 
-fn write(core: &Core, frozen: Memtables, generation: Generation) -> Result<(), ReadError> {
+fn write(core: &Core, rows: Memtables, generation: Generation) -> Result<(), ReadError> {
     let database = core.database.read().unwrap_or_else(PoisonError::into_inner);
     let database = &database.as_ref().ok_or(ReadError::Closed)?.database;
     let mut transaction = database.begin_write()?;
-    frozen.write(&transaction)?;
+    rows.write(&transaction)?;
     migrate::note_generation(&transaction, generation)?;
     // Reopening after a crash takes milliseconds instead of a walk through the
     // file, if the last commit on disk was made like this.

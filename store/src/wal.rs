@@ -31,9 +31,11 @@ pub(crate) const LOG_BYTES: u64 = 8 << 20;
 /// How many files the log has.
 pub(crate) const FILES: usize = 2;
 
-/// A file grows by so much at a time, filled with zeros: writing where a file
-/// has room already is a wait for the disk less than making it longer.
-const GROW_BYTES: u64 = 1 << 20;
+/// A file grows to twice what it was, by so much at least and at most, filled
+/// with zeros: writing where a file has room already is a wait for the disk less
+/// than making it longer.
+const GROW_BYTES_MIN: u64 = 64 << 10;
+const GROW_BYTES_MAX: u64 = 1 << 20;
 
 const HEADER_BYTES: usize = 16;
 
@@ -176,7 +178,7 @@ impl Wal {
         let check = seal(entry, generation);
         let end = self.end + entry.len() as u64;
         if end > *room {
-            let needed = end.next_multiple_of(GROW_BYTES);
+            let needed = end.max(*room + (*room).clamp(GROW_BYTES_MIN, GROW_BYTES_MAX));
             let zeros = vec![0; usize::try_from(needed - *room).unwrap_or_default()];
             let grown = file.set_len(needed).and_then(|()| file.write(*room, &zeros));
             if grown.is_err() {

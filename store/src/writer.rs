@@ -21,7 +21,7 @@ use crate::error::{ReadError, WriteError, is_full};
 use crate::job::Queued;
 use crate::open::{Core, State, panic_text};
 use crate::queue::Receiver;
-use crate::tables::Tables;
+use crate::tables::{Memtables, TableChanges, Tables};
 use crate::wal::{Generation, Wal, next_generation};
 
 /// Jobs in one commit.
@@ -104,7 +104,7 @@ impl Writer {
                 Some(running) if !running.is_finished() => Ok(()),
                 Some(_) => writer.finish_checkpoint(),
                 None if writer.wal.has_begun() => writer.begin_checkpoint(),
-                None => writer.make_room(),
+                None => writer.begin_log(TableChanges::default()),
             }
         });
     }
@@ -113,7 +113,9 @@ impl Writer {
     fn close(&mut self) {
         if !self.core.is_in_tables() && self.ready().is_ok() {
             let _ = self.fenced(|writer| {
-                writer.make_room()?;
+                if !writer.wal.has_begun() {
+                    return writer.begin_log(TableChanges::default());
+                }
                 writer.begin_checkpoint()?;
                 writer.finish_checkpoint()
             });
@@ -141,7 +143,7 @@ impl Writer {
     fn commit(&mut self, mut group: Vec<Box<dyn Queued>>) {
         let done = self.ready().and_then(|()| {
             self.fenced(|writer| {
-                writer.make_room()?;
+                writer.keep_up()?;
                 writer.transact(&mut group)
             })
         });
@@ -174,33 +176,39 @@ impl Writer {
         }
     }
 
-    /// Sees to it that the log takes an entry.
-    fn make_room(&mut self) -> Result<(), ReadError> {
-        if self.checkpoint.as_ref().is_some_and(Checkpoint::is_finished) {
-            self.finish_checkpoint()?;
-        }
-        if !self.wal.has_begun() {
-            self.finish_checkpoint()?;
-            self.generation = next_generation(self.generation);
-            self.checkpoint = Some(self.checkpoint_naming(self.generation)?);
-            self.finish_checkpoint()?;
-            self.wal.begin(self.generation);
-        } else if self.wal.is_full() {
-            self.begin_checkpoint()?;
-        }
-        Ok(())
-    }
-
     /// Begins one, after the one that is under way, while the log goes on.
     fn begin_checkpoint(&mut self) -> Result<(), ReadError> {
         self.finish_checkpoint()?;
         let generation = self.wal.turn().map_err(redb::StorageError::Io)?;
-        self.checkpoint = Some(self.checkpoint_naming(generation)?);
+        self.write_tables(self.core.freeze(), generation)
+    }
+
+    /// Brings everything into the tables, and `changes` too, which nobody sees
+    /// before; then the log takes entries. So the first write of a run is one
+    /// commit, and needs no log.
+    fn begin_log(&mut self, changes: TableChanges) -> Result<(), ReadError> {
+        self.finish_checkpoint()?;
+        self.generation = next_generation(self.generation);
+        let mut rows = self.core.freeze();
+        rows.publish(changes);
+        self.write_tables(rows, self.generation)?;
+        self.finish_checkpoint()?;
+        self.wal.begin(self.generation);
         Ok(())
     }
 
-    fn checkpoint_naming(&self, generation: Generation) -> Result<Checkpoint, ReadError> {
-        Ok(Checkpoint::begin(&self.core, generation).map_err(redb::StorageError::Io)?)
+    fn write_tables(&mut self, rows: Memtables, generation: Generation) -> Result<(), ReadError> {
+        let begun = Checkpoint::begin(&self.core, rows, generation).map_err(redb::StorageError::Io)?;
+        self.checkpoint = Some(begun);
+        Ok(())
+    }
+
+    /// Sees to it that the tables follow.
+    fn keep_up(&mut self) -> Result<(), ReadError> {
+        if self.checkpoint.as_ref().is_some_and(Checkpoint::is_finished) {
+            self.finish_checkpoint()?;
+        }
+        if self.wal.is_full() { self.begin_checkpoint() } else { Ok(()) }
     }
 
     /// Waits for the end of the one that is under way.
@@ -240,14 +248,18 @@ impl Writer {
         if !dirty {
             return Ok(Done { memory, commit: None });
         }
-        let mut entry = self.wal.entry();
-        changes.note(&mut entry);
-        let lazy = group.iter().all(|job| job.is_bulk());
-        self.log(&mut entry, lazy)?;
-        self.wal.recycle(entry);
         // Rows that nobody else reads are merged without a copy.
         drop(view);
-        self.core.publish(changes);
+        if self.wal.has_begun() {
+            let mut entry = self.wal.entry();
+            changes.note(&mut entry);
+            let lazy = group.iter().all(|job| job.is_bulk());
+            self.log(&mut entry, lazy)?;
+            self.wal.recycle(entry);
+            self.core.publish(changes);
+        } else {
+            self.begin_log(changes)?;
+        }
         Ok(Done { memory, commit: Some(commit) })
     }
 

@@ -208,6 +208,7 @@ fn the_log_has_what_the_tables_do_not_have_yet() {
     let disk = created(PHONE);
     let store = start(&disk);
     put(&store, "x", "1", NOW);
+    assert!(!disk.has_log(), "the first write of a run goes to the tables");
     for n in 2..9 {
         put(&store, "x", &n.to_string(), NOW);
     }
