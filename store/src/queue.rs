@@ -27,9 +27,10 @@ pub const QUEUE_JOBS_MAX: usize = 1_280;
 /// so that small ones without a pause keep nobody waiting for ever.
 const OVERTAKING_MAX: u32 = 4;
 
-/// Bytes of values of large jobs in one commit. One job may exceed it. As soon
-/// as a small one waits, no further one joins them.
-const LARGE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of values in one commit. One job may exceed it. More is no faster, and
+/// others wait longer. As soon as a small job waits, no further large one joins
+/// those that are there.
+pub(crate) const COMMIT_BYTES_MAX: usize = 1 << 20;
 
 type Entry = Box<dyn Queued>;
 
@@ -84,7 +85,7 @@ impl State {
     /// One more job for that commit.
     fn further(&mut self) -> Option<Entry> {
         let Some(bytes) = self.taken else { return self.small.pop_front() };
-        if !self.small.is_empty() || bytes >= LARGE_BYTES_MAX {
+        if !self.small.is_empty() || bytes >= COMMIT_BYTES_MAX {
             return None;
         }
         let job = self.large.pop_front()?;
@@ -239,10 +240,10 @@ mod tests {
     struct Numbered(usize);
 
     /// A job of at least so many is large, and has a commit of its own.
-    const LARGE: usize = LARGE_BYTES_MAX;
+    const LARGE: usize = COMMIT_BYTES_MAX;
 
     /// The least bytes of a large job here.
-    const LARGE_MIN: usize = LARGE_BYTES_MAX / 2;
+    const LARGE_MIN: usize = COMMIT_BYTES_MAX / 2;
 
     impl Queued for Numbered {
         fn run(&mut self, _: &mut Tx<'_>) -> Result<(), ReadError> {

@@ -20,16 +20,12 @@ use crate::disk::Access;
 use crate::error::{ReadError, WriteError, is_full};
 use crate::job::Queued;
 use crate::open::{Core, State, panic_text};
-use crate::queue::Receiver;
+use crate::queue::{COMMIT_BYTES_MAX, Receiver};
 use crate::tables::{Memtables, TableChanges, Tables};
 use crate::wal::{Generation, Wal, next_generation};
 
 /// Jobs in one commit.
 const GROUP_JOBS_MAX: usize = 256;
-
-/// Bytes of values in one commit. One job may exceed it. More is no faster, and
-/// others wait longer.
-const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of the log that may wait for the disk during a first copy.
 const BULK_BYTES_MAX: u64 = 2 << 20;
@@ -238,7 +234,7 @@ impl Writer {
         while let Some(job) = group.get_mut(at) {
             job.run(&mut tx)?;
             (at, bytes) = (at + 1, job.bytes().saturating_add(bytes));
-            let full = group.len() >= GROUP_JOBS_MAX || bytes >= GROUP_BYTES_MAX;
+            let full = group.len() >= GROUP_JOBS_MAX || bytes >= COMMIT_BYTES_MAX;
             if !full && let Ok(job) = self.queue.try_recv() {
                 group.push(job);
             }
