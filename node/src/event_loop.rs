@@ -39,13 +39,15 @@ mod limits;
 mod notes;
 mod pairing;
 mod passing;
+mod room;
 mod trusting;
 
 /// What a device does about having been removed. Pairing alone would fail: a
 /// removed key stays dead.
 const RENEW: &str = "Pair again with a new key:  kinsync down; kinsync init --renew";
 
-/// How often the loop looks whether the machine slept.
+/// How often the loop looks whether the machine slept, and whether a disk that
+/// was too full still is.
 const BEAT: Duration = Duration::from_secs(5);
 
 /// How often the local network is asked again while a trusted device is
@@ -88,6 +90,7 @@ pub(crate) struct EventLoop {
     notes: notes::Notes,
     pairing: pairing::Pairing,
     passing: passing::Passing,
+    room: room::Room,
     trusting: trusting::Trusting,
     jumps: JumpWatch,
     beat_at: Duration,
@@ -101,6 +104,8 @@ enum Work {
     Pairing(pairing::Done),
     Passing(passing::Done),
     Trusting(trusting::Done),
+    /// Whether there is room on the disk.
+    TriedRoom(bool),
     Nothing,
 }
 
@@ -134,6 +139,7 @@ impl EventLoop {
             notes: notes::Notes::default(),
             pairing: pairing::Pairing::new(),
             passing: passing::Passing::default(),
+            room: room::Room::default(),
             trusting: trusting::Trusting::new(me, boot),
             jumps: JumpWatch::new(control.clock(), BEAT),
             beat_at: now + BEAT,
@@ -266,6 +272,7 @@ impl EventLoop {
                 Some(Jump::WallSet(millis)) => info!(millis, "the clock was set"),
                 None => {}
             }
+            self.try_room();
         }
         if now >= self.rescan_at {
             self.rescan_at = now + RESCAN_EVERY;
@@ -285,6 +292,7 @@ impl EventLoop {
             Ok(Work::Pairing(done)) => self.on_pairing_done(done),
             Ok(Work::Passing(done)) => self.on_passing_done(done),
             Ok(Work::Trusting(done)) => self.on_trusting_done(done),
+            Ok(Work::TriedRoom(is_written)) => self.on_tried_room(is_written),
             Ok(Work::Nothing) => {}
             // A step that panicked has committed all of its work or none; the
             // request behind it times out.

@@ -262,7 +262,8 @@ impl NodeState {
         }
     }
 
-    /// The machine slept (P16).
+    /// The machine slept (P16), or its disk was full: whatever came meanwhile is
+    /// asked for now.
     pub fn handle_resumed(&mut self, now: Duration) {
         if !self.auto {
             return;

@@ -41,6 +41,11 @@ impl Device {
         Self { _home: Some(home), ..device }
     }
 
+    /// A device with its files in this folder.
+    pub(crate) fn at(name: &str, folder: &Path) -> Self {
+        Self::start(name, folder, THREADS, Clock::system())
+    }
+
     /// A device that goes by this clock.
     pub(crate) fn by(name: &str, clock: Clock) -> Self {
         let home = tempfile::tempdir().unwrap();

@@ -15,6 +15,7 @@ mod lan;
 mod loopback;
 mod memory;
 #[cfg(target_os = "linux")]
+mod mounts;
 mod planted;
 mod real_store;
 mod session;

@@ -373,6 +373,9 @@ impl EventLoop {
         self.answer_next();
         if let Some(error) = &answered.error {
             warn!(device = %device.short(), error = error as &dyn std::error::Error, "request refused");
+            if matches!(error, PassError::Write(WriteError::DiskFull)) {
+                self.room.refuse();
+            }
         }
         let now = self.now();
         match answered.outcome {
@@ -463,7 +466,12 @@ impl EventLoop {
             }
             // It has more to do than one thing, or has not heard us out yet.
             Err(failure) if failure.kind == Kind::Busy => (PassEnd::Unfinished, Some(failure.clone())),
-            Err(failure) => (PassEnd::Failed, Some(failure.clone())),
+            Err(failure) => {
+                if failure.kind == Kind::DiskFull {
+                    self.room.refuse();
+                }
+                (PassEnd::Failed, Some(failure.clone()))
+            }
         };
         self.state.handle_pass_ended(device, end, now);
         let mut limits = Vec::new();

@@ -137,6 +137,28 @@ fn a_resume_runs_a_pass_at_once() {
     assert_eq!(drain(&mut state, at(500)), [Action::Pass(PHONE)]);
 }
 
+/// Passes that failed for want of room on the disk wait long; with room again
+/// they do not.
+#[test]
+fn a_resume_ends_the_wait_after_failures() {
+    let mut state = connected();
+    let mut now = at(500);
+    for _ in 0..8 {
+        state.request_pass(PHONE, now);
+        assert_eq!(drain(&mut state, now), [Action::Pass(PHONE)]);
+        state.handle_pass_ended(PHONE, PassEnd::Failed, now);
+        let (due, why) = state.deadline().expect("a retry");
+        assert_eq!(why, "pass");
+        now = due;
+    }
+    state.request_pass(PHONE, now);
+    drain(&mut state, now);
+    state.handle_pass_ended(PHONE, PassEnd::Failed, now);
+    assert!(state.deadline().is_some_and(|(due, _)| due >= now + at(60)));
+    state.handle_resumed(now + at(1));
+    assert_eq!(drain(&mut state, now + at(1)), [Action::Pass(PHONE)]);
+}
+
 #[test]
 fn retries_back_off_and_a_sighting_ends_the_wait() {
     let mut state = node(LAPTOP, PHONE);
