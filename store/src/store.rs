@@ -27,9 +27,10 @@ use crate::snapshot::StoreSnapshot;
 use crate::wal::LOG_BYTES;
 use crate::writer::Writer;
 
-/// Memory for pages of the file. More costs memory on every device; the
-/// database's own default of 1 GiB is too much for a phone.
-pub const CACHE_BYTES: usize = 48 << 20;
+/// Memory for pages of the file. More is hardly faster, as what was written last
+/// lies in memory anyway; the database's own default of 1 GiB is too much for a
+/// phone.
+pub const CACHE_BYTES: usize = 24 << 20;
 
 /// Room kept back on the disk: enough to finish the commit under way.
 pub const BALLAST_BYTES: u64 = 4 << 20;
