@@ -235,7 +235,7 @@ impl Core {
         let view = database.begin_read().map_err(damaged)?;
         let (version, generation) = migrate::version(&view.open_table(META).map_err(damaged)?)?;
         drop(view);
-        let mut recovered = match generation {
+        let recovered = match generation {
             Some(generation) if !self.current().is_recovered => self.recover(generation)?,
             _ => Memtables::default(),
         };
@@ -250,7 +250,7 @@ impl Core {
         base.check().map_err(damaged)?;
         let mut current = self.current();
         if !current.is_recovered {
-            (current.active, current.is_recovered) = (std::mem::take(&mut recovered), true);
+            (current.active, current.is_recovered) = (recovered, true);
         }
         current.base = Some(base);
         drop(current);

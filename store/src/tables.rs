@@ -26,8 +26,13 @@ use crate::redo::{Redone, note};
 /// What can be read of a table, in a transaction that writes as in one that
 /// only reads.
 pub(crate) trait Rows<K: Ordered, V: Value + 'static> {
+    /// The value under a key as it is stored.
+    fn get_row(&self, key: &RowKey<K>) -> Result<Option<Cell<'_, V>>, ReadError>;
+
     /// The value under a key.
-    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<Cell<'_, V>>, ReadError>;
+    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<Cell<'_, V>>, ReadError> {
+        self.get_row(&RowKey::new(key))
+    }
 
     /// The rows in a range of keys, from both ends.
     fn range<'a, R>(&self, range: impl RangeBounds<R>) -> Result<Range<'_, K, V>, ReadError>
@@ -35,7 +40,9 @@ pub(crate) trait Rows<K: Ordered, V: Value + 'static> {
         R: Borrow<K::SelfType<'a>> + 'a;
 
     /// All rows.
-    fn iter(&self) -> Result<Range<'_, K, V>, ReadError>;
+    fn iter(&self) -> Result<Range<'_, K, V>, ReadError> {
+        self.range::<K::SelfType<'_>>(..)
+    }
 
     /// The row with the least key.
     #[cfg(test)]
@@ -91,18 +98,14 @@ impl<K: Ordered, V: Value + 'static> ReadTable<K, V> {
     fn recent(&self, key: &RowKey<K>) -> Option<&Row> {
         self.active.get(key).or_else(|| self.frozen.get(key))
     }
+}
 
+impl<K: Ordered, V: Value + 'static> Rows<K, V> for ReadTable<K, V> {
     fn get_row(&self, key: &RowKey<K>) -> Result<Option<Cell<'_, V>>, ReadError> {
         match self.recent(key) {
             Some(row) => Ok(row.as_deref().map(Cell::Recent)),
             None => Ok(self.base.table()?.get(K::from_bytes(key.bytes()))?.map(Cell::Stored)),
         }
-    }
-}
-
-impl<K: Ordered, V: Value + 'static> Rows<K, V> for ReadTable<K, V> {
-    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<Cell<'_, V>>, ReadError> {
-        self.get_row(&RowKey::new(key))
     }
 
     fn range<'a, R>(&self, range: impl RangeBounds<R>) -> Result<Range<'_, K, V>, ReadError>
@@ -121,10 +124,6 @@ impl<K: Ordered, V: Value + 'static> Rows<K, V> for ReadTable<K, V> {
         }
         Ok(rows)
     }
-
-    fn iter(&self) -> Result<Range<'_, K, V>, ReadError> {
-        self.range::<K::SelfType<'_>>(..)
-    }
 }
 
 /// A table of a transaction that writes.
@@ -134,8 +133,11 @@ pub(crate) struct WriteTable<'t, K: Ordered, V: Value + 'static> {
 }
 
 impl<K: Ordered, V: Value + 'static> Rows<K, V> for WriteTable<'_, K, V> {
-    fn get<'a>(&self, key: impl Borrow<K::SelfType<'a>>) -> Result<Option<Cell<'_, V>>, ReadError> {
-        self.get_row(&RowKey::new(key))
+    fn get_row(&self, key: &RowKey<K>) -> Result<Option<Cell<'_, V>>, ReadError> {
+        match self.changes.get(key) {
+            Some(row) => Ok(row.as_deref().map(Cell::Recent)),
+            None => self.below.get_row(key),
+        }
     }
 
     fn range<'a, R>(&self, range: impl RangeBounds<R>) -> Result<Range<'_, K, V>, ReadError>
@@ -146,20 +148,9 @@ impl<K: Ordered, V: Value + 'static> Rows<K, V> for WriteTable<'_, K, V> {
         let rows = self.below.range(range)?;
         Ok(if self.changes.is_empty() { rows } else { memtable::over(self.changes.range(bounds), rows) })
     }
-
-    fn iter(&self) -> Result<Range<'_, K, V>, ReadError> {
-        self.range::<K::SelfType<'_>>(..)
-    }
 }
 
 impl<K: Ordered, V: Value + 'static> WriteTable<'_, K, V> {
-    fn get_row(&self, key: &RowKey<K>) -> Result<Option<Cell<'_, V>>, ReadError> {
-        match self.changes.get(key) {
-            Some(row) => Ok(row.as_deref().map(Cell::Recent)),
-            None => self.below.get_row(key),
-        }
-    }
-
     /// Writes a row.
     pub(crate) fn insert<'k, 'v>(
         &mut self,
